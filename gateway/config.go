@@ -1,0 +1,56 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// Config is the desired state of one location's interface at a revision.
+//
+// A Config whose Interface is zero asks for no interface at all: that is how a
+// location ends on a gateway.
+type Config struct {
+	Revision  Revision
+	Interface Interface
+	Peers     []Peer // in key order, one a key
+}
+
+// Interface is all of the desired state that is not a peer.
+type Interface struct {
+	// Key is the location's private key, the same on all its gateways.
+	Key wgkey.Private
+	// Port is the UDP port to listen on, 1 to 65535.
+	Port uint16
+	// Addrs are the interface's own addresses with the lengths of their
+	// networks, such as 10.20.0.1/16, in order.
+	Addrs []netip.Prefix
+	// MTU is in bytes, 1280 to 9000.
+	MTU int
+	// Mark is the firewall mark of the packets that WireGuard sends; 0 is none.
+	Mark uint32
+	// Masquerade lists the sources, masked and in order, whose packets get the
+	// gateway's own address when they leave by another interface. None: their
+	// addresses are kept, and the network behind has to route back.
+	Masquerade []netip.Prefix
+}
+
+// Peer is one row of the desired state.
+type Peer struct {
+	Key wgkey.Public
+	// Preshared is zero for none. Another one is another session: the peer is
+	// removed and set again, because a change in place would leave the old
+	// session alive for up to 180 s (REJECT_AFTER_TIME).
+	Preshared wgkey.Preshared
+	// AllowedIPs are masked and in order. No two peers of a Config share a
+	// prefix: the kernel would give it to whichever came last.
+	AllowedIPs []netip.Prefix
+	// Keepalive is the persistent keepalive of this end, in whole seconds up to
+	// 65535 s; 0 is off, which is what a gateway usually wants.
+	Keepalive time.Duration
+	// Endpoint is where to send at first; usually none on a gateway, since
+	// clients speak first. It is used when the peer is added and never
+	// afterwards: a peer that roamed is not sent back.
+	Endpoint netip.AddrPort
+}
