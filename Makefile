@@ -1,0 +1,119 @@
+# What CI runs, and nothing else: a green machine means a green CI.
+# `make` alone lists the targets.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-print-directory --no-builtin-rules
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Tools are pinned by exact version and installed into ./bin; they never enter
+# go.mod, so that a user's module graph has no linter in it.
+GOLANGCI_VERSION := v2.15.0
+BIN              := $(CURDIR)/bin
+GOLANGCI         := $(BIN)/golangci-lint
+
+# Set these on the command line: make fuzz FUZZTIME=10m PKG=./vpn/wgkey
+PKG       ?= ./...
+FUZZTIME  ?= 60s
+BENCH     ?= .
+BENCHTIME ?= 1s
+SCENARIOS ?=
+LAB       := go run ./internal/testnet/lab
+
+# HOLDFAST_REQUIRE=all in the environment turns every skip into a failure.
+
+##@ Every day
+
+.PHONY: help
+help: ## this list
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: test
+test: prepare ## install what is missing, then every tier: unit, suites, namespaces, lab
+	@.ci/stage unit 10 $(MAKE) unit
+	@.ci/stage lab 20 $(MAKE) lab
+	@if .ci/kernel; then .ci/stage kernel 20 $(MAKE) kernel; \
+	else echo "make test: the scenarios were not repeated on kernel WireGuard (see above)"; fi
+
+.PHONY: unit
+unit: ## properties, bubbles, suites and network tests of $(PKG)
+	go test $(PKG)
+
+.PHONY: lab
+lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all)
+	$(LAB) -json $(SCENARIOS)
+
+.PHONY: kernel
+kernel: ## the same scenarios on kernel WireGuard; says so where there is none
+	@.ci/kernel
+	$(LAB) -kernel -json $(SCENARIOS)
+
+.PHONY: quickstart
+quickstart: ## two gateways, a client, a failover (examples/quickstart)
+	go run ./examples/quickstart
+
+.PHONY: race
+race: ## all tests with the race detector
+	@.ci/prepare race
+	go test -race $(PKG)
+
+.PHONY: fuzz
+fuzz: ## each fuzz test for FUZZTIME (60s), one after another
+	@.ci/fuzz $(FUZZTIME) $(PKG)
+
+.PHONY: bench
+bench: ## all benchmarks (BENCH=regexp)
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem $(PKG)
+
+##@ Before a commit
+
+.PHONY: check
+check: ## all that CI runs, in its order; a skip is a failure
+	@.ci/run
+
+.PHONY: generate
+generate: ## write generated files and tables again
+	go generate ./...
+
+.PHONY: fresh
+fresh: ## fail when generating would change a file
+	@.ci/fresh
+
+.PHONY: fmt
+fmt: ## fail when gofmt would change a file
+	@out=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$out" ]; then echo "not gofmt-ed (gofmt -w does it):"; echo "$$out"; exit 1; fi
+
+.PHONY: tidy
+tidy: ## fail when go.mod or go.sum are not tidy
+	go mod tidy -diff
+
+.PHONY: vet
+vet: ## go vet, also for systems other than Linux
+	go vet ./...
+	GOOS=darwin go vet ./...
+
+.PHONY: lint
+lint: tools ## golangci-lint with .golangci.yml
+	$(GOLANGCI) run $(PKG)
+
+##@ The machine
+
+.PHONY: prepare
+prepare: ## install what the tests need and the machine lacks (apt, as root)
+	@.ci/prepare
+
+.PHONY: tools
+tools: ## install pinned tools into ./bin
+	@if [ "$$($(GOLANGCI) version --short 2>/dev/null || true)" != "$(GOLANGCI_VERSION:v%=%)" ]; then \
+	  echo "installing golangci-lint $(GOLANGCI_VERSION) into ./bin"; \
+	  GOBIN=$(BIN) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION); \
+	fi
+
+.PHONY: clean
+clean: ## remove ./bin, caches and what tests leave in the tree
+	rm -rf bin .cache
+	find . -name '*.test' -type f -delete
