@@ -1,0 +1,4 @@
+package planted
+
+// FailsWithin is Fails with another patience.
+var FailsWithin = failsWithin
