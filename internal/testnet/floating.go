@@ -1,0 +1,203 @@
+//go:build linux
+
+package testnet
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Floating is an address, or one of each family, that is at one host at a time.
+// Make one with [Net.Floating].
+type Floating struct {
+	net   *Net
+	addrs []netip.Addr
+
+	mu      sync.Mutex
+	host    *Host // nil: nowhere
+	link    string
+	restore []netlink.Route // routes of host as they were before
+}
+
+// Floating returns addresses that move together, at first nowhere.
+func (n *Net) Floating(addrs ...netip.Addr) *Floating {
+	return &Floating{net: n, addrs: addrs}
+}
+
+// On returns the host that has the addresses and the link that they are on; nil
+// if they are nowhere.
+func (f *Floating) On() (*Host, string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.host, f.link
+}
+
+// Move takes the addresses away from where they are, gives them to a link of
+// another host (as /32 or /128), has that host send from them, and tells the
+// segment, in this order. It works too when the old host is cut off.
+//
+// "Send from them" means: they become the preferred source of the routes over
+// the link to their own subnet and to everywhere. Without that, what the host
+// itself begins would come from its own address.
+func (f *Floating) Move(to *Host, link string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if to.err != nil {
+		return to.err
+	}
+	f.net.Mark("%v moves to %s", f.addrs, to.name)
+	if err := f.drop(); err != nil {
+		return err
+	}
+	f.host, f.link = to, link // from here on there is something to take away
+	err := to.onLink("move the floating address to", link, func(nl *netlink.Handle, l netlink.Link) error {
+		for _, a := range f.addrs {
+			if err := nl.AddrReplace(l, address(netip.PrefixFrom(a, a.BitLen()))); err != nil {
+				return fmt.Errorf("add %s: %w", a, err)
+			}
+		}
+		if err := ready(nl, l); err != nil {
+			return err
+		}
+		return f.prefer(nl, l)
+	})
+	if err != nil {
+		return errors.Join(err, f.drop())
+	}
+	return f.announce()
+}
+
+// Drop takes the addresses away from where they are; then they are nowhere.
+func (f *Floating) Drop() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.host != nil {
+		f.net.Mark("%v leaves %s", f.addrs, f.host.name)
+	}
+	return f.drop()
+}
+
+// Announce tells the segment again where the addresses are, as a host does that
+// fears the first word was lost.
+func (f *Floating) Announce() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.announce()
+}
+
+// drop first puts the routes back: with the address goes every IPv4 route that
+// prefers it.
+func (f *Floating) drop() error {
+	if f.host == nil {
+		return nil
+	}
+	err := f.host.onLink("take the floating address from", f.link, func(nl *netlink.Handle, l netlink.Link) error {
+		for _, r := range f.restore {
+			if err := nl.RouteReplace(&r); err != nil {
+				return fmt.Errorf("route to %v: %w", r.Dst, err)
+			}
+		}
+		for _, a := range f.addrs {
+			err := nl.AddrDel(l, address(netip.PrefixFrom(a, a.BitLen())))
+			if err != nil && !errors.Is(err, unix.EADDRNOTAVAIL) {
+				return fmt.Errorf("remove %s: %w", a, err)
+			}
+		}
+		return nil
+	})
+	if err == nil {
+		f.host, f.link, f.restore = nil, "", nil
+	}
+	return err
+}
+
+// prefer makes the addresses the source of what the host sends over the link.
+func (f *Floating) prefer(nl *netlink.Handle, l netlink.Link) error {
+	for _, a := range f.addrs {
+		family := netlink.FAMILY_V6
+		if a.Is4() {
+			family = netlink.FAMILY_V4
+		}
+		var routes []netlink.Route
+		err := until(settle, func() (ok bool, err error) {
+			routes, err = nl.RouteListFiltered(family, &netlink.Route{LinkIndex: l.Attrs().Index}, netlink.RT_FILTER_OIF)
+			return err == nil, again(err)
+		})
+		if err != nil {
+			return fmt.Errorf("list routes: %w", err)
+		}
+		for _, r := range routes {
+			if !leadsTo(r, a) {
+				continue
+			}
+			r.Flags = 0 // what the kernel reports of a next hop, and does not take
+			old := r
+			r.Src = a.AsSlice()
+			if err := nl.RouteReplace(&r); err != nil {
+				return fmt.Errorf("prefer %s on the route to %v: %w", a, r.Dst, err)
+			}
+			f.restore = append(f.restore, old)
+		}
+	}
+	return nil
+}
+
+// leadsTo reports whether r is the route to a's own subnet, or to everywhere.
+func leadsTo(r netlink.Route, a netip.Addr) bool {
+	if r.Type != unix.RTN_UNICAST || len(r.MultiPath) > 0 {
+		return false
+	}
+	if r.Dst == nil {
+		return true
+	}
+	ones, bits := r.Dst.Mask.Size()
+	return ones < bits && (ones == 0 || r.Gw == nil && r.Dst.Contains(net.IP(a.AsSlice())))
+}
+
+// announce sends each frame three times: it costs nothing, and one may get lost.
+func (f *Floating) announce() error {
+	if f.host == nil {
+		return errors.New("testnet: announce a floating address that is nowhere")
+	}
+	return f.host.onLink("announce the floating address on", f.link, func(_ *netlink.Handle, l netlink.Link) error {
+		if len(l.Attrs().HardwareAddr) != macLen {
+			return nil // no Ethernet: nobody asks for addresses here
+		}
+		mac := [macLen]byte(l.Attrs().HardwareAddr)
+		return f.host.Do(func() error {
+			router, err := readSysctl("net.ipv6.conf." + f.link + ".forwarding")
+			if err != nil {
+				router = "0" // no IPv6 in this kernel
+			}
+			var frames [][]byte
+			for range 3 {
+				for _, a := range f.addrs {
+					frames = append(frames, announcement(a, mac, router == "1"))
+				}
+			}
+			return sendFrames(l.Attrs().Index, frames)
+		})
+	})
+}
+
+// sendFrames sends whole Ethernet frames by a device in the namespace of the
+// calling thread.
+func sendFrames(device int, frames [][]byte) error {
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("open a packet socket: %w", err)
+	}
+	defer func() { _ = unix.Close(fd) }()
+	for _, b := range frames {
+		if err := unix.Sendto(fd, b, 0, &unix.SockaddrLinklayer{Ifindex: device}); err != nil {
+			return fmt.Errorf("send: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,92 @@
+//go:build linux
+
+package testnet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// ListenUDP opens a UDP socket in the host. An invalid address means any address
+// and any port. The caller closes it; [Net.Close] does if it is still open.
+func (h *Host) ListenUDP(at netip.AddrPort) (*net.UDPConn, error) {
+	return sock(h, "listen on udp", at, func() (*net.UDPConn, error) {
+		return net.ListenUDP("udp", udpAddr(at))
+	})
+}
+
+// DialUDP opens a UDP socket in the host that talks with one far end only. An
+// invalid from means any address and port.
+func (h *Host) DialUDP(ctx context.Context, from, to netip.AddrPort) (*net.UDPConn, error) {
+	return sock(h, "dial udp", to, func() (*net.UDPConn, error) {
+		return new(net.Dialer).DialUDP(ctx, "udp", from, to)
+	})
+}
+
+// ListenTCP opens a TCP listener in the host. An invalid address means any
+// address and any port. Connections that it accepts are the caller's.
+func (h *Host) ListenTCP(at netip.AddrPort) (*net.TCPListener, error) {
+	return sock(h, "listen on tcp", at, func() (*net.TCPListener, error) {
+		return net.ListenTCP("tcp", net.TCPAddrFromAddrPort(at))
+	})
+}
+
+// DialTCP connects from the host, from any address if from is invalid.
+func (h *Host) DialTCP(ctx context.Context, from, to netip.AddrPort) (*net.TCPConn, error) {
+	return sock(h, "dial tcp", to, func() (*net.TCPConn, error) {
+		return new(net.Dialer).DialTCP(ctx, "tcp", from, to)
+	})
+}
+
+// sock opens a socket in the host and has the network keep it.
+func sock[S interface {
+	comparable
+	socket
+}](h *Host, what string, at netip.AddrPort, opener func() (S, error)) (S, error) {
+	var none, s S
+	err := h.Do(func() (err error) {
+		s, err = opener()
+		return err
+	})
+	if err == nil {
+		err = h.net.keep(s)
+	}
+	if err != nil {
+		return none, fmt.Errorf("testnet: host %s: %s %s: %w", h.name, what, at, err)
+	}
+	return s, nil
+}
+
+// udpAddr is at, or nil for an invalid one.
+func udpAddr(at netip.AddrPort) *net.UDPAddr {
+	if !at.IsValid() {
+		return nil
+	}
+	return net.UDPAddrFromAddrPort(at)
+}
+
+// listenFree is ListenUDP for an address that the host need not have (yet), and
+// without the network keeping it.
+func (h *Host) listenFree(at netip.AddrPort) (conn *net.UDPConn, err error) {
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var opt error
+		err := c.Control(func(fd uintptr) {
+			opt = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
+		})
+		return errors.Join(err, opt)
+	}}
+	err = h.Do(func() error {
+		c, err := lc.ListenPacket(context.Background(), "udp", at.String())
+		if err == nil {
+			conn = c.(*net.UDPConn) //nolint:forcetypeassert // what a udp network gives
+		}
+		return err
+	})
+	return conn, err
+}
