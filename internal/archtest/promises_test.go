@@ -2,6 +2,7 @@ package archtest
 
 import (
 	"go/ast"
+	"go/token"
 	"maps"
 	"path"
 	"regexp"
@@ -15,7 +16,7 @@ import (
 
 // promises are what this software has to keep, whatever else changes. Tests name
 // those that they prove: "// proves P8" in or above the test, or in a case of a
-// suite. The list is shown in docs/architecture.md, which says more about each.
+// suite; scenarios of the lab have them as a field. The list is shown in docs/architecture.md, which says more about each.
 var promises = []string{
 	"Same on all gateways",
 	"Peers persist",
@@ -40,31 +41,65 @@ var (
 )
 
 // proven gives, for each promise (by its number), the tests that name it:
-// package and function. Numbers that no promise has are complaints.
+// package and function, or scenario. Numbers that no promise has are complaints.
 func proven(files []source) (by map[int][]string, c complaints) {
 	by = map[int][]string{}
+	note := func(f source, at ast.Node, test, names string) {
+		for _, n := range number.FindAllString(names, -1) {
+			p, err := strconv.Atoi(n)
+			if err != nil || p < 1 || p > len(promises) {
+				c.addf("%s: there is no promise P%s", f.at(at), n)
+				continue
+			}
+			by[p] = append(by[p], f.pkg()+"."+test)
+		}
+	}
 	for _, f := range files {
 		if f.pkg() == "internal/archtest" {
 			continue // it talks about such comments
 		}
 		for _, group := range f.file.Comments {
 			for _, m := range proofs.FindAllStringSubmatch(group.Text(), -1) {
-				for _, n := range number.FindAllString(m[1], -1) {
-					p, err := strconv.Atoi(n)
-					if err != nil || p < 1 || p > len(promises) {
-						c.addf("%s: there is no promise P%s", f.at(group), n)
-						continue
-					}
-					by[p] = append(by[p], f.pkg()+"."+f.around(group))
-				}
+				note(f, group, f.around(group), m[1])
 			}
 		}
+		if f.pkg() != "internal/testnet/lab" || f.test() {
+			continue
+		}
+		ast.Inspect(f.file, func(n ast.Node) bool {
+			if lit, ok := n.(*ast.CompositeLit); ok {
+				if scenario := text(lit, "Name"); scenario != "" {
+					note(f, lit, scenario, text(lit, "Promises"))
+				}
+			}
+			return true
+		})
 	}
 	for p := range by {
 		slices.Sort(by[p])
 		by[p] = slices.Compact(by[p])
 	}
 	return by, c
+}
+
+// text gives the strings in a field of a composite literal, one after another.
+func text(lit *ast.CompositeLit, field string) (out string) {
+	for _, e := range lit.Elts {
+		kv, ok := e.(*ast.KeyValueExpr)
+		if !ok {
+			continue
+		}
+		if key, ok := kv.Key.(*ast.Ident); !ok || key.Name != field {
+			continue
+		}
+		ast.Inspect(kv.Value, func(n ast.Node) bool {
+			if b, ok := n.(*ast.BasicLit); ok && b.Kind == token.STRING {
+				out += strings.Trim(b.Value, "`\"")
+			}
+			return true
+		})
+	}
+	return out
 }
 
 // around is the name of the function that a comment stands in, or above.
@@ -140,18 +175,21 @@ var cases = []int{
 	1, // proves P8
 }
 `,
-		"gate/gatetest/b.go":   "package gatetest\n\nfunc noReset() {} // proves P8\n\n// proves P8 as well\nfunc adopts() {}",
-		"key/c_test.go":        "// proves P10\npackage key",
-		"key/d_test.go":        "package key\n\n// proves P16\nfunc TestD() {}\n\n// this improves P1\nfunc TestE() {}",
-		"internal/lab/move.go": "package lab\n\n// proves P13\nfunc floating() {}",
+		"gate/gatetest/b.go": "package gatetest\n\nfunc noReset() {} // proves P8\n\n// proves P8 as well\nfunc adopts() {}",
+		"key/c_test.go":      "// proves P10\npackage key",
+		"key/d_test.go":      "package key\n\n// proves P16\nfunc TestD() {}\n\n// this improves P1\nfunc TestE() {}",
+		"internal/testnet/lab/move.go": `package main
+
+var move = Scenario{Name: "moves-on", Promises: []string{"P3", "P13"}, Play: func() {}}
+`,
 	}))
 	require.Equal(t, map[int][]string{
 		1:  {"gate.TestB"},
 		2:  {"gate.TestB"},
-		3:  {"gate.TestC"},
+		3:  {"gate.TestC", "internal/testnet/lab.moves-on"},
 		8:  {"gate.TestA", "gate.cases", "gate/gatetest.adopts", "gate/gatetest.noReset"},
 		10: {"key.c_test"},
-		13: {"internal/lab.floating"},
+		13: {"internal/testnet/lab.moves-on"},
 		15: {"gate.TestB"},
 	}, by)
 	require.Equal(t, complaints{"key/d_test.go:3: there is no promise P16"}, c)
