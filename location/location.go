@@ -45,7 +45,7 @@ const (
 )
 
 // Location is a WireGuard network that people connect to.
-type Location struct {
+type Location struct { //nolint:recvcheck // only Stamp writes
 	ID   ID
 	Rev  uint64 // set by the store: the location's revision at the last write of this row
 	Name string // for people; 1 to 63 characters, one of a kind

@@ -1,0 +1,179 @@
+package location
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// WithDefaults returns l with its zero fields filled in: Port, MTU,
+// ClientKeepalive and Inner. The copy shares memory with l.
+func (l Location) WithDefaults() Location {
+	if l.Port == 0 {
+		l.Port = DefaultPort
+	}
+	if l.MTU == 0 {
+		l.MTU = DefaultMTU
+	}
+	if l.ClientKeepalive == 0 {
+		l.ClientKeepalive = DefaultKeepalive
+	}
+	if l.Inner == "" {
+		l.Inner = SNAT
+	}
+	return l
+}
+
+// Validate checks a whole row, as it is to be stored: with its defaults filled
+// in, its ID and its key. It returns nil or a *FieldError for the first field
+// that is wrong. It knows nothing of other locations.
+func (l Location) Validate() error {
+	for _, check := range []func(Location) *FieldError{
+		checkTexts, checkNetworks, checkGateway, checkReserved, checkNumbers, checkClient, checkKey,
+	} {
+		if err := check(l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func fieldf(field, format string, args ...any) *FieldError {
+	return &FieldError{Field: field, Reason: fmt.Sprintf(format, args...)}
+}
+
+func at(field string, i int) string { return fmt.Sprintf("%s[%d]", field, i) }
+
+func checkTexts(l Location) *FieldError {
+	if err := CheckName(l.Name); err != nil {
+		return fieldf("Name", "%v", err)
+	}
+	if err := CheckHost(l.Host); err != nil {
+		return fieldf("Host", "%v", err)
+	}
+	for i, s := range l.Search {
+		if err := CheckDomain(s); err != nil {
+			return fieldf(at("Search", i), "%v", err)
+		}
+	}
+	return nil
+}
+
+// Sizes of networks: from what one location can sensibly hold, down to room for
+// the gateways and one peer.
+const (
+	min4, max4 = 8, 30
+	min6, max6 = 16, 126
+)
+
+func checkNetworks(l Location) *FieldError {
+	if len(l.Networks) == 0 {
+		return fieldf("Networks", "are empty: give at least one, such as 10.20.0.0/16 or fd20::/64")
+	}
+	for i, n := range l.Networks {
+		if err := CheckPrefix(n); err != nil {
+			return fieldf(at("Networks", i), "%v", err)
+		}
+		least, most := min4, max4
+		if n.Addr().Is6() {
+			least, most = min6, max6
+		}
+		if n.Bits() < least || n.Bits() > most {
+			return fieldf(at("Networks", i), "%s has a length of %d: use /%d to /%d", n, n.Bits(), least, most)
+		}
+		if j := slices.IndexFunc(l.Networks[:i], n.Overlaps); j >= 0 {
+			return fieldf(at("Networks", i), "%s overlaps Networks[%d], %s: keep them apart", n, j, l.Networks[j])
+		}
+	}
+	return nil
+}
+
+// network returns the network that a is in.
+func (l Location) network(a netip.Addr) (netip.Prefix, bool) {
+	i := slices.IndexFunc(l.Networks, func(n netip.Prefix) bool { return n.Contains(a) })
+	if i < 0 {
+		return netip.Prefix{}, false
+	}
+	return l.Networks[i], true
+}
+
+func checkGateway(l Location) *FieldError {
+	seen := map[netip.Prefix]netip.Addr{}
+	for i, a := range l.Gateway {
+		n, ok := l.network(a)
+		switch {
+		case !ok:
+			return fieldf(at("Gateway", i), "%s is in none of the Networks", a)
+		case !Usable(n, a):
+			return fieldf(at("Gateway", i), "%s is the first or last address of %s, which no host can have: choose one between", a, n)
+		case seen[n].IsValid():
+			return fieldf(at("Gateway", i), "%s has %s as the gateways' address already: give at most one a network", n, seen[n])
+		}
+		seen[n] = a
+	}
+	return nil
+}
+
+func checkReserved(l Location) *FieldError {
+	for i, r := range l.Reserved {
+		if reason := canonical(r); reason != "" {
+			return fieldf(at("Reserved", i), "%s %s", r, reason)
+		}
+		if !slices.ContainsFunc(l.Networks, func(n netip.Prefix) bool { return Contains(n, r) }) {
+			return fieldf(at("Reserved", i), "%s is not inside one of the Networks", r)
+		}
+	}
+	return nil
+}
+
+func checkNumbers(l Location) *FieldError {
+	k := l.ClientKeepalive
+	switch {
+	case l.Port == 0:
+		return fieldf("Port", "is 0: use 1 to 65535, usually %d", DefaultPort)
+	case l.MTU < 1280 || l.MTU > 9000:
+		return fieldf("MTU", "is %d: use 1280 to 9000 bytes, usually %d", l.MTU, DefaultMTU)
+	case l.Inner != "" && l.Inner != SNAT && l.Inner != Routed:
+		return fieldf("Inner", "is %q: use %q or %q", string(l.Inner), string(SNAT), string(Routed))
+	case k == KeepaliveOff:
+	case k%time.Second != 0 || k < time.Second || k > math.MaxUint16*time.Second:
+		return fieldf("ClientKeepalive", "is %v: use whole seconds from 1 to %d, or KeepaliveOff", k, math.MaxUint16)
+	}
+	return nil
+}
+
+func checkClient(l Location) *FieldError {
+	for i, a := range l.DNS {
+		switch {
+		case !a.IsValid(), a.IsUnspecified(), a.IsMulticast():
+			return fieldf(at("DNS", i), "%s is not the address of a resolver", a)
+		case a.Zone() != "":
+			return fieldf(at("DNS", i), "%s has a zone, which means nothing to clients: leave it off", a)
+		case a.Is4In6():
+			return fieldf(at("DNS", i), "%s is IPv4 written as IPv6: write %s", a, a.Unmap())
+		}
+	}
+	for i, p := range l.AllowedIPs {
+		if reason := canonical(p); reason != "" {
+			return fieldf(at("AllowedIPs", i), "%s %s", p, reason)
+		}
+		if j := slices.Index(l.AllowedIPs[:i], p); j >= 0 {
+			return fieldf(at("AllowedIPs", i), "%s is there already, as AllowedIPs[%d]: leave one out", p, j)
+		}
+	}
+	return nil
+}
+
+func checkKey(l Location) *FieldError {
+	switch {
+	case l.ID == "":
+		return fieldf("ID", "is empty: Service.Create makes it")
+	case l.PublicKey.IsZero():
+		return fieldf("PublicKey", "is zero: Service.Create makes the key")
+	case l.Key == "":
+		return fieldf("Key", "is empty: Service.Create seals the key")
+	}
+	return nil
+}
