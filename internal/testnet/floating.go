@@ -127,7 +127,7 @@ func (f *Floating) prefer(nl *netlink.Handle, l netlink.Link) error {
 		var routes []netlink.Route
 		err := until(settle, func() (ok bool, err error) {
 			routes, err = nl.RouteListFiltered(family, &netlink.Route{LinkIndex: l.Attrs().Index}, netlink.RT_FILTER_OIF)
-			return err == nil, again(err)
+			return err == nil, reread(err)
 		})
 		if err != nil {
 			return fmt.Errorf("list routes: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -23,6 +24,9 @@ type Host struct {
 
 	ns netns.NsHandle
 	nl *netlink.Handle
+
+	once     sync.Once // of Capture
+	captured error
 }
 
 // names are fit for device names as well.
@@ -57,6 +61,15 @@ var settings = []struct{ key, value string }{
 // Host never returns nil: if the machine could not be made, each of its methods
 // and [Net.Err] say why.
 func (n *Net) Host(name string) *Host {
+	h := n.node(name)
+	if h.err == nil && n.capture {
+		h.err = h.Capture()
+	}
+	return h
+}
+
+// node makes the namespace of a host or a switch.
+func (n *Net) node(name string) *Host {
 	h := &Host{net: n, name: name, ns: netns.None()}
 	if h.err = n.admit(h); h.err != nil {
 		return h

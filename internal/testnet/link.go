@@ -149,7 +149,7 @@ func ready(nl *netlink.Handle, l netlink.Link) error {
 	return until(settle, func() (bool, error) {
 		addrs, err := nl.AddrList(l, netlink.FAMILY_V6)
 		if err != nil {
-			return false, again(err)
+			return false, reread(err)
 		}
 		for _, a := range addrs {
 			if a.Flags&unix.IFA_F_TENTATIVE != 0 {
@@ -174,9 +174,9 @@ func ipnet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// again is nil for a list that changed while it was read, so that until reads it
+// reread is nil for a list that changed while it was read, so that until reads it
 // anew; any other error ends that.
-func again(err error) error {
+func reread(err error) error {
 	if errors.Is(err, netlink.ErrDumpInterrupted) {
 		return nil
 	}

@@ -11,6 +11,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -21,13 +22,19 @@ var ErrClosed = errors.New("testnet: the network is closed")
 
 // Config holds what [New] needs. The zero value is fine.
 type Config struct {
-	Log *slog.Logger // nil discards
+	Log     *slog.Logger // nil discards
+	Capture bool         // every host has its packets in the timeline, from birth
+	Packets int          // how many lines the timeline keeps; 0: 4,096
 }
 
 // Net is one network. Make one with [New] or [ForTest].
 type Net struct {
-	log  *slog.Logger
-	dead netlink.Handle // what a host without a namespace has for netlink
+	log     *slog.Logger
+	dead    netlink.Handle // what a host without a namespace has for netlink
+	start   time.Time
+	capture bool
+	packets int
+	ring    ring
 
 	mu      sync.RWMutex
 	closed  bool
@@ -55,7 +62,10 @@ func New(ctx context.Context, c Config) (*Net, error) {
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
-	n := &Net{log: c.Log, workers: make(map[io.Closer]struct{})}
+	if c.Packets <= 0 {
+		c.Packets = 4096
+	}
+	n := &Net{log: c.Log, start: time.Now(), capture: c.Capture, packets: c.Packets, workers: make(map[io.Closer]struct{})}
 	nl, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("testnet: open netlink: %w", err)

@@ -90,11 +90,6 @@ func unspecified(a netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// magic marks our datagrams: tag, number, nanoseconds after the start.
-var magic = [4]byte{'p', 'r', 'o', 'b'}
-
-const datagram = len(magic) + 8 + 8
-
 func (p *Probe) send() {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()

@@ -5,6 +5,11 @@ import (
 	"time"
 )
 
+// magic marks our datagrams: tag, number, nanoseconds after the start.
+var magic = [4]byte{'p', 'r', 'o', 'b'}
+
+const datagram = len(magic) + 8 + 8
+
 // pong is a reply of a probe; times count from the start of the probe.
 type pong struct {
 	number         uint64

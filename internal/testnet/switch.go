@@ -34,7 +34,7 @@ type port struct {
 // forwards as soon as it is up. Names are as for [Net.Host]. It never returns
 // nil: if the switch could not be made, its methods and [Net.Err] say why.
 func (n *Net) Switch(name string) *Switch {
-	s := &Switch{node: n.Host(name), ports: make(map[*Host][]port)}
+	s := &Switch{node: n.node(name), ports: make(map[*Host][]port)}
 	if s.node.err != nil {
 		return s
 	}

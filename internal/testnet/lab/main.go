@@ -1,0 +1,186 @@
+//go:build linux
+
+// Lab plays scenarios with the real data plane: hosts as network namespaces,
+// gateways with real WireGuard interfaces, a client behind a NAT, and a core.
+//
+//	go run ./internal/testnet/lab [-json] [-kernel] [-runs N] [-seed S] [-list] [-v] [SCENARIO…]
+//
+// Without a scenario it plays all. It prints one result each; the exit code is 0
+// if all are ok, 1 if one is not, and 2 if the command line or the machine is
+// not fit for it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+	"github.com/holdfastvpn/holdfast/internal/testnet"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUnfit  = 2
+)
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// options are the command line.
+type options struct {
+	json, kernel, list, verbose bool
+	runs                        int
+	seed                        uint64
+	scenarios                   []Scenario
+}
+
+// parse reads the command line, and writes what is wrong with it to stderr.
+func parse(args []string, stderr io.Writer) (options, error) {
+	var o options
+	f := flag.NewFlagSet("lab", flag.ContinueOnError)
+	f.SetOutput(stderr)
+	f.BoolVar(&o.json, "json", false, "print each result as one line of JSON")
+	f.BoolVar(&o.kernel, "kernel", false, "use the kernel's own WireGuard, and fail where there is none (default: user space)")
+	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
+	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
+	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
+	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
+	f.Usage = func() {
+		fmt.Fprintf(stderr, "usage: lab [flags] [SCENARIO…]\n\nWithout a scenario, all are played. Flags:\n")
+		f.PrintDefaults()
+		fmt.Fprintf(stderr, "\nScenarios:\n%s", listing())
+	}
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if o.runs < 1 || o.runs > 10_000 {
+		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
+	}
+	if o.seed == 0 {
+		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, printed with the result
+	}
+	var err error
+	o.scenarios, err = choose(f.Args())
+	return o, err
+}
+
+// choose finds the scenarios of those names; none means all.
+func choose(names []string) ([]Scenario, error) {
+	if len(names) == 0 {
+		return scenarios(), nil
+	}
+	var out []Scenario
+	for _, name := range names {
+		i := slices.IndexFunc(scenarios(), func(s Scenario) bool { return s.Name == name })
+		if i < 0 {
+			hint := ""
+			if strings.HasPrefix(name, "-") {
+				hint = " (flags go before the scenarios)"
+			}
+			return nil, fmt.Errorf("no scenario %q%s; there are:\n%s", name, hint, listing())
+		}
+		out = append(out, scenarios()[i])
+	}
+	return out, nil
+}
+
+// listing is a line a scenario.
+func listing() string {
+	var b strings.Builder
+	for _, s := range scenarios() {
+		fmt.Fprintf(&b, "  %-18s %s (%s)\n", s.Name, s.Does, strings.Join(s.Promises, " "))
+	}
+	return b.String()
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	o, err := parse(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintf(stderr, "lab: %v\n", err)
+		return exitUnfit
+	case o.list:
+		fmt.Fprint(stdout, listing())
+		return exitOK
+	}
+	backend, needs := wgdevice.Userspace, []testnet.Requirement{testnet.Netns, testnet.TUN, testnet.Nftables}
+	if o.kernel {
+		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
+	}
+	if err := errors.Join(testnet.Enter(), testnet.Check(needs...)); err != nil {
+		fmt.Fprintf(stderr, "lab: this machine is not fit for it: %v\n", err)
+		return exitUnfit
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	log := slog.New(slog.DiscardHandler)
+	if o.verbose {
+		log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	code := exitOK
+	for _, s := range o.scenarios {
+		r := play(ctx, s, o, backend, log)
+		if !r.OK {
+			code = exitFailed
+		}
+		write := r.WriteText
+		if o.json {
+			write = r.WriteJSON
+		}
+		if err := write(stdout); err != nil {
+			fmt.Fprintf(stderr, "lab: %v\n", err)
+			return exitFailed
+		}
+		if ctx.Err() != nil {
+			fmt.Fprintln(stderr, "lab: interrupted; everything is cleaned up")
+			return exitFailed
+		}
+	}
+	return code
+}
+
+// play runs a scenario as often as asked, and stops at the first run that fails.
+func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {
+	start := time.Now()
+	r := Result{Scenario: s.Name, Backend: string(backend), Clock: clockWall, Promises: s.Promises, Seed: o.seed}
+	var m Metrics
+	for i := range o.runs {
+		seed := o.seed + uint64(i) //nolint:gosec // i is not negative
+		err := once(ctx, s, &Run{
+			Seed:    seed,
+			Rand:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
+			Backend: backend,
+			Metrics: &m,
+			Log:     log.With("scenario", s.Name, "seed", seed),
+		})
+		if err != nil {
+			r.Error = fmt.Sprintf("run %d of %d (repeat it with -seed %d): %v", i+1, o.runs, seed, err)
+			break
+		}
+	}
+	r.OK = r.Error == ""
+	r.Metrics = m.Map()
+	r.Seconds = round(time.Since(start).Seconds())
+	return r
+}
+
+// once bounds one run in time.
+func once(ctx context.Context, s Scenario, r *Run) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.Limit, fmt.Errorf("not done within %v", s.Limit))
+	defer cancel()
+	return s.Play(ctx, r)
+}

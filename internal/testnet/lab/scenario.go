@@ -1,0 +1,37 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+)
+
+// Scenario is one story with an end that is right or wrong.
+type Scenario struct {
+	Name     string
+	Does     string        // half a line for -list
+	Promises []string      // which of the promises it is proof of
+	Limit    time.Duration // of one run
+	// Play runs the story once, in a network of its own, and leaves nothing. It
+	// returns what was wrong; figures go into r.Metrics.
+	Play func(ctx context.Context, r *Run) error
+}
+
+// Run is one run of a scenario.
+type Run struct {
+	Seed    uint64
+	Rand    *rand.Rand // from Seed; everything random comes from here
+	Backend wgdevice.Backend
+	Metrics *Metrics // shared by all runs of the scenario
+	Log     *slog.Logger
+}
+
+// scenarios lists all, in the order in which they are played.
+func scenarios() []Scenario {
+	return []Scenario{twoGateways, noReset, drift, floatingAddress}
+}
