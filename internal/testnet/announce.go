@@ -14,11 +14,6 @@ const (
 	protoICMP = 58 // in IPv6
 )
 
-var (
-	everyone = [macLen]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
-	allNodes = netip.MustParseAddr("ff02::1")
-)
-
 // announcement is the Ethernet frame that tells a segment that addr is now at
 // mac: an unsolicited ARP reply, or an unsolicited neighbour advertisement.
 func announcement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
@@ -33,7 +28,7 @@ func announcement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
 // within a second of the last change.
 func arpReply(addr netip.Addr, mac [macLen]byte) []byte {
 	ip := addr.As4()
-	b := ether(everyone, mac, etherARP)
+	b := ether([macLen]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, etherARP)
 	b = append(b, 0, 1, 8, 0, macLen, 4, 0, 2) // Ethernet, IPv4, reply
 	b = append(b, mac[:]...)
 	b = append(b, ip[:]...)
@@ -44,7 +39,7 @@ func arpReply(addr netip.Addr, mac [macLen]byte) []byte {
 // advertisement has the override flag, and the router flag if the sender is one:
 // without it, neighbours would drop their routes through it.
 func advertisement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
-	src, dst := addr.As16(), allNodes.As16()
+	src, dst := addr.As16(), netip.IPv6LinkLocalAllNodes().As16()
 	flags := byte(0x20)
 	if router {
 		flags |= 0x80

@@ -50,7 +50,9 @@ func (h *Host) Dump() string {
 // dump is a text under construction.
 type dump struct{ strings.Builder }
 
-func (d *dump) printf(format string, args ...any) { fmt.Fprintf(d, format, args...) }
+func (d *dump) printf(format string, args ...any) {
+	_, _ = fmt.Fprintf(d, format, args...) // a builder takes all
+}
 
 // section writes a bounded list, if there is anything to say.
 func (d *dump) section(title string, list func() ([]string, error)) {
@@ -76,18 +78,18 @@ func (d *dump) links(nl *netlink.Handle) {
 		links, err := nl.LinkList()
 		for _, l := range links {
 			a := l.Attrs()
-			line := fmt.Sprintf("%d %s (%s) %s, flags %s, mtu %d", a.Index, a.Name, l.Type(), a.OperState, a.Flags, a.MTU)
+			facts := []string{fmt.Sprintf("%d %s (%s) %s, flags %s, mtu %d", a.Index, a.Name, l.Type(), a.OperState, a.Flags, a.MTU)}
 			if len(a.HardwareAddr) > 0 {
-				line += ", " + a.HardwareAddr.String()
+				facts = append(facts, a.HardwareAddr.String())
 			}
 			addrs, err := nl.AddrList(l, netlink.FAMILY_ALL)
 			if err != nil {
-				line += ", addresses: " + err.Error()
+				facts = append(facts, "error: "+err.Error())
 			}
 			for _, x := range addrs {
-				line += ", " + x.IPNet.String()
+				facts = append(facts, x.IPNet.String())
 			}
-			lines = append(lines, line)
+			lines = append(lines, strings.Join(facts, ", "))
 		}
 		return lines, err
 	})

@@ -17,6 +17,7 @@ import (
 type Echo struct {
 	net   *Net
 	conn  *net.UDPConn
+	addr  netip.AddrPort
 	count atomic.Uint64
 	done  sync.WaitGroup
 	once  sync.Once
@@ -31,7 +32,7 @@ func (h *Host) Echo(at netip.AddrPort) (*Echo, error) {
 	if err != nil {
 		return nil, fmt.Errorf("testnet: host %s: echo at %s: %w", h.name, at, err)
 	}
-	e := &Echo{net: h.net, conn: conn}
+	e := &Echo{net: h.net, conn: conn, addr: local(conn)}
 	if err := h.net.employ(e); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
@@ -47,7 +48,7 @@ func (e *Echo) serve() {
 			return
 		}
 		if err != nil {
-			time.Sleep(time.Millisecond) // a passing fault of the network; never a busy loop
+			<-time.After(time.Millisecond) // a passing fault of the network; never a busy loop
 			continue
 		}
 		e.count.Add(1)
@@ -58,7 +59,7 @@ func (e *Echo) serve() {
 // Addr returns where the server listens, with the port it got if none was asked
 // for.
 func (e *Echo) Addr() netip.AddrPort {
-	return e.conn.LocalAddr().(*net.UDPAddr).AddrPort() //nolint:forcetypeassert // what a UDP socket has
+	return e.addr
 }
 
 // Count returns how many datagrams have arrived.

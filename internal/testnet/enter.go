@@ -53,7 +53,7 @@ func Enter() error {
 	if err != nil {
 		return forbidden(err, setting)
 	}
-	os.Exit(code)
+	os.Exit(code) //nolint:forbidigo // this is the end of main, only seen from another process
 	return nil
 }
 
@@ -64,10 +64,10 @@ func Main(m interface{ Run() int }) {
 	if err := Enter(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if required() {
-			os.Exit(1)
+			os.Exit(1) //nolint:forbidigo // a TestMain is a main
 		}
 	}
-	os.Exit(m.Run())
+	os.Exit(m.Run()) //nolint:forbidigo // a TestMain is a main
 }
 
 // loopback takes lo up: a program may well talk to itself.
@@ -106,7 +106,7 @@ func rerun() (code int, err error) {
 	}
 	go pass(signals, cmd.Process.Pid)
 	err = cmd.Wait()
-	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); ok && status.Signal() > 0 {
 		return 128 + int(status.Signal()), nil
 	}
 	if _, exited := errors.AsType[*exec.ExitError](err); exited {

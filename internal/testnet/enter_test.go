@@ -152,7 +152,7 @@ func TestNeed(t *testing.T) {
 		require.Empty(t, f.skipped)
 	})
 	t.Run("programs get a typed error", func(t *testing.T) {
-		m, ok := errors.AsType[*testnet.Missing](testnet.Check("perpetual motion"))
+		m, ok := errors.AsType[*testnet.MissingError](testnet.Check("perpetual motion"))
 		require.True(t, ok)
 		require.Equal(t, testnet.Requirement("perpetual motion"), m.What)
 		require.Error(t, errors.Unwrap(m))

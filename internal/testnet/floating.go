@@ -51,7 +51,7 @@ func (f *Floating) Move(to *Host, link string) error {
 	if to.err != nil {
 		return to.err
 	}
-	f.net.Mark("%v moves to %s", f.addrs, to.name)
+	f.net.Markf("%v moves to %s", f.addrs, to.name)
 	if err := f.drop(); err != nil {
 		return err
 	}
@@ -78,7 +78,7 @@ func (f *Floating) Drop() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.host != nil {
-		f.net.Mark("%v leaves %s", f.addrs, f.host.name)
+		f.net.Markf("%v leaves %s", f.addrs, f.host.name)
 	}
 	return f.drop()
 }

@@ -55,12 +55,13 @@ func TestFloatingAddressMoves(t *testing.T) {
 		host, link := f.On()
 		require.Same(t, to, host)
 		require.Equal(t, "eth0", link)
-		silent := []uint64{answers[from][0].Count(), answers[from][1].Count()}
+		counts := func() []uint64 { return []uint64{answers[from][0].Count(), answers[from][1].Count()} }
+		silent := counts()
 		for _, p := range probes {
 			_, err := p.WaitReply(ctx, time.Now())
 			require.NoError(t, err)
 		}
-		require.Equal(t, silent, []uint64{answers[from][0].Count(), answers[from][1].Count()}, "the host that gave it away still answers")
+		require.Equal(t, silent, counts(), "the host that gave it away still answers")
 		for _, own := range []string{"192.0.2.9:0", "[2001:db8::9]:0"} {
 			require.Contains(t, []netip.Addr{addr("192.0.2.10"), addr("2001:db8::10")}, source(t, to, at(own).Addr()),
 				"what the host begins is to come from the floating address")

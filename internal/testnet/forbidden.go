@@ -6,7 +6,7 @@ import "fmt"
 // was tried last; setting gives the kernel's parameters by their path below
 // /proc/sys, "" for those that this kernel does not have.
 func forbidden(cause error, setting func(string) string) error {
-	m := &Missing{
+	m := &MissingError{
 		What: Netns,
 		Why:  fmt.Errorf("this is not root, and it could not make a user namespace either: %w", cause),
 	}

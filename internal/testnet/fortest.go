@@ -45,7 +45,7 @@ func lastLines(text string, limit int) string {
 
 // Eventually asks f again and again until it returns nil, and fails the test
 // with its last error when that takes longer than limit.
-func Eventually(t T, limit time.Duration, f func() error) {
+func Eventually(t Skipper, limit time.Duration, f func() error) {
 	t.Helper()
 	var last error
 	err := until(limit, func() (bool, error) {

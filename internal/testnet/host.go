@@ -35,24 +35,26 @@ var names = regexp.MustCompile(`^[a-z][a-z0-9-]{0,14}$`)
 // settings are what a host starts with. A new namespace takes several of them
 // over from the machine, and then one and the same test would pass on one
 // machine and fail on the other.
-var settings = []struct{ key, value string }{
-	{"net.ipv4.ip_forward", "0"},
-	{"net.ipv4.conf.all.rp_filter", "0"},
-	{"net.ipv4.conf.default.rp_filter", "0"},
-	{"net.ipv4.conf.all.arp_ignore", "0"},
-	{"net.ipv4.conf.default.arp_ignore", "0"},
-	{"net.ipv4.conf.all.arp_announce", "0"},
-	{"net.ipv4.conf.default.arp_announce", "0"},
-	{"net.ipv6.conf.all.disable_ipv6", "0"},
-	{"net.ipv6.conf.default.disable_ipv6", "0"},
-	{"net.ipv6.conf.all.forwarding", "0"},
-	// An address is usable at once, and nobody but the test configures any.
-	{"net.ipv6.conf.all.accept_dad", "0"},
-	{"net.ipv6.conf.default.accept_dad", "0"},
-	{"net.ipv6.conf.all.accept_ra", "0"},
-	{"net.ipv6.conf.default.accept_ra", "0"},
-	{"net.ipv6.conf.all.router_solicitations", "0"},
-	{"net.ipv6.conf.default.router_solicitations", "0"},
+func settings() []struct{ key, value string } {
+	return []struct{ key, value string }{
+		{"net.ipv4.ip_forward", "0"},
+		{"net.ipv4.conf.all.rp_filter", "0"},
+		{"net.ipv4.conf.default.rp_filter", "0"},
+		{"net.ipv4.conf.all.arp_ignore", "0"},
+		{"net.ipv4.conf.default.arp_ignore", "0"},
+		{"net.ipv4.conf.all.arp_announce", "0"},
+		{"net.ipv4.conf.default.arp_announce", "0"},
+		{"net.ipv6.conf.all.disable_ipv6", "0"},
+		{"net.ipv6.conf.default.disable_ipv6", "0"},
+		{"net.ipv6.conf.all.forwarding", "0"},
+		// An address is usable at once, and nobody but the test configures any.
+		{"net.ipv6.conf.all.accept_dad", "0"},
+		{"net.ipv6.conf.default.accept_dad", "0"},
+		{"net.ipv6.conf.all.accept_ra", "0"},
+		{"net.ipv6.conf.default.accept_ra", "0"},
+		{"net.ipv6.conf.all.router_solicitations", "0"},
+		{"net.ipv6.conf.default.router_solicitations", "0"},
+	}
 }
 
 // Host makes a machine without links, but with its loopback up. The name is 1 to
@@ -117,7 +119,7 @@ func (h *Host) setup() error {
 		return fmt.Errorf("open netlink: %w", err)
 	}
 	err = away(func() error { return unix.Setns(int(ns), unix.CLONE_NEWNET) }, func() error {
-		for _, s := range settings {
+		for _, s := range settings() {
 			if err := writeSysctl(s.key, s.value); err != nil && !errors.Is(err, os.ErrNotExist) {
 				return err // not there: this kernel lacks the feature, and so has nothing to set
 			}
@@ -236,7 +238,7 @@ func writeSysctl(key, value string) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0) //nolint:gosec // below /proc/sys/net
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, unix.EROFS) {
 		return fmt.Errorf("testnet: set %s: /proc/sys is read-only (in a container: run it privileged, or mount /proc/sys writable): %w", key, err)
 	}
@@ -256,7 +258,7 @@ func readSysctl(key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	b, err := os.ReadFile(path) //nolint:gosec // below /proc/sys/net
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", fmt.Errorf("testnet: read %s: %w", key, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -42,7 +43,8 @@ func TestDo(t *testing.T) {
 		require.Same(t, want, h.Do(func() error { return want }))
 	})
 	t.Run("a panic goes through", func(t *testing.T) {
-		require.PanicsWithValue(t, "help", func() { _ = h.Do(func() error { panic("help") }) })
+		var none map[string]int
+		require.Panics(t, func() { _ = h.Do(func() error { none["help"] = 1; return nil }) })
 	})
 	t.Run("FailNow inside ends the caller", func(t *testing.T) {
 		var survived bool
@@ -201,7 +203,7 @@ func TestCloseLeavesNothing(t *testing.T) {
 		require.Error(t, lan.Cut(a))
 		_, err = a.Echo(at("192.0.2.1:7"))
 		require.ErrorIs(t, err, testnet.ErrClosed)
-		_, err = p.WaitReply(t.Context(), p.Replies()[len(p.Replies())-1].Sent)
+		_, err = p.WaitReply(t.Context(), time.Now())
 		require.ErrorIs(t, err, testnet.ErrClosed)
 		require.False(t, a.NS().IsOpen())
 		require.Equal(t, before, devices(t))

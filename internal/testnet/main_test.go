@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	if role, ok := roles[os.Getenv(roleEnv)]; ok {
 		code, err := role()
 		if err != nil {
-			fmt.Println(err)
+			say(err)
 		}
 		os.Exit(code)
 	}
@@ -78,7 +78,7 @@ func build() (int, error) {
 			return 1, err
 		}
 	}
-	fmt.Println("worked", os.Getuid(), len(os.Args))
+	say("worked", os.Getuid(), len(os.Args))
 	return exitWorked, n.Close()
 }
 
@@ -89,12 +89,12 @@ func wait() (int, error) {
 	}
 	signals := make(chan os.Signal, 16)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGUSR1)
-	fmt.Println(os.Getpid())
+	say(os.Getpid())
 	for s := range signals {
 		if s == unix.SIGTERM {
 			break
 		}
-		fmt.Println(s)
+		say(s)
 	}
 	return exitTerm, nil
 }
@@ -118,7 +118,7 @@ func hold() (int, error) {
 		}
 		ids = append(ids, id)
 	}
-	fmt.Println(strings.Join(ids, " "))
+	say(strings.Join(ids, " "))
 	select {}
 }
 
@@ -140,10 +140,13 @@ func forbidden() (int, error) {
 	return 1, syscall.Exec("/proc/self/exe", os.Args, os.Environ())
 }
 
+// say writes a line for the test that plays the role.
+func say(a ...any) { _, _ = fmt.Fprintln(os.Stdout, a...) }
+
 // play starts this test program in a role.
 func play(t *testing.T, role string, attr *syscall.SysProcAttr) (*exec.Cmd, *bufio.Reader) {
 	t.Helper()
-	cmd := exec.Command("/proc/self/exe")
+	cmd := exec.CommandContext(t.Context(), "/proc/self/exe")
 	cmd.Env = append(os.Environ(), roleEnv+"="+role)
 	cmd.SysProcAttr = attr
 	cmd.Stderr = os.Stderr

@@ -18,24 +18,24 @@ const (
 	KernelWireGuard Requirement = "WireGuard in the kernel"
 )
 
-// Missing is the error for a [Requirement] that is not met. Find it with
+// MissingError is the error for a [Requirement] that is not met. Find it with
 // errors.As.
-type Missing struct {
+type MissingError struct {
 	What Requirement
 	Why  error  // what was tried, and how it failed
 	Fix  string // what to do about it
 }
 
 // Error says what is missing, why, and what to do.
-func (m *Missing) Error() string {
+func (m *MissingError) Error() string {
 	return fmt.Sprintf("testnet: no %s here: %v; %s", m.What, m.Why, m.Fix)
 }
 
 // Unwrap returns what was found when it was tried.
-func (m *Missing) Unwrap() error { return m.Why }
+func (m *MissingError) Unwrap() error { return m.Why }
 
 // Check tries each requirement, in a namespace that it throws away, and returns
-// nil if all are met, else the [Missing] ones joined.
+// nil if all are met, else the [MissingError] ones joined.
 func Check(needs ...Requirement) error {
 	var errs []error
 	for _, r := range needs {
@@ -46,15 +46,19 @@ func Check(needs ...Requirement) error {
 	return errors.Join(errs...)
 }
 
-// T is what this package needs of a *testing.T, B or F.
-type T interface {
+// Skipper is what [Need] and [Eventually] use of a *testing.T, B or F.
+type Skipper interface {
 	Helper()
-	Name() string
+	Skip(args ...any)
+	Fatal(args ...any)
+}
+
+// T is what [ForTest] uses of a *testing.T, B or F.
+type T interface {
+	Skipper
 	Failed() bool
 	Cleanup(f func())
 	Log(args ...any)
-	Skip(args ...any)
-	Fatal(args ...any)
 }
 
 // RequireEnv is the environment variable that, set to "all", turns every skip of
@@ -62,7 +66,7 @@ type T interface {
 const RequireEnv = "HOLDFAST_REQUIRE"
 
 // Need skips the test, saying what to do, unless all requirements are met.
-func Need(t T, needs ...Requirement) {
+func Need(t Skipper, needs ...Requirement) {
 	t.Helper()
 	err := Check(needs...)
 	switch {

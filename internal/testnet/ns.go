@@ -41,7 +41,7 @@ func away(move, f func() error) error {
 	out := <-done
 	if !out.returned {
 		if out.panicked != nil {
-			panic(out.panicked)
+			panic(out.panicked) //nolint:forbidigo // not ours: we hand it on
 		}
 		runtime.Goexit()
 	}

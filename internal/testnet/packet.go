@@ -102,7 +102,7 @@ func (s segment) ports() string {
 // describeUDP knows WireGuard by type and length, and our own probes. b may be
 // cut off; size is the true length.
 func describeUDP(size int, b []byte) string {
-	if size == datagram && len(b) >= datagram && [4]byte(b) == magic {
+	if size == datagram && len(b) >= datagram && string(b[:4]) == magic {
 		return fmt.Sprintf(" probe #%d", binary.BigEndian.Uint64(b[4:]))
 	}
 	if len(b) < 16 || b[1]|b[2]|b[3] != 0 {

@@ -3,7 +3,6 @@
 package testnet
 
 import (
-	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -94,7 +93,7 @@ func (p *Probe) send() {
 	tick := time.NewTicker(p.every)
 	defer tick.Stop()
 	b := make([]byte, datagram)
-	copy(b, magic[:])
+	copy(b, magic)
 	for number := uint64(0); ; number++ {
 		p.mu.Lock()
 		p.log.sent = number + 1
@@ -118,8 +117,8 @@ func (p *Probe) receive() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			time.Sleep(time.Millisecond) // never a busy loop
-		case n == datagram && bytes.Equal(b[:4], magic[:]):
+			<-time.After(time.Millisecond) // never a busy loop
+		case n == datagram && string(b[:4]) == magic:
 			p.note(pong{
 				number:   binary.BigEndian.Uint64(b[4:]),
 				sent:     time.Duration(binary.BigEndian.Uint64(b[12:])),

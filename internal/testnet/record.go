@@ -6,7 +6,7 @@ import (
 )
 
 // magic marks our datagrams: tag, number, nanoseconds after the start.
-var magic = [4]byte{'p', 'r', 'o', 'b'}
+const magic = "prob"
 
 const datagram = len(magic) + 8 + 8
 

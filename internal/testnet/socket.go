@@ -83,10 +83,23 @@ func (h *Host) listenFree(at netip.AddrPort) (conn *net.UDPConn, err error) {
 	}}
 	err = h.Do(func() error {
 		c, err := lc.ListenPacket(context.Background(), "udp", at.String())
-		if err == nil {
-			conn = c.(*net.UDPConn) //nolint:forcetypeassert // what a udp network gives
+		if err != nil {
+			return err
 		}
-		return err
+		var ok bool
+		if conn, ok = c.(*net.UDPConn); !ok {
+			return errors.Join(fmt.Errorf("got a %T", c), c.Close())
+		}
+		return nil
 	})
 	return conn, err
+}
+
+// local is where a socket listens.
+func local(c *net.UDPConn) netip.AddrPort {
+	a, ok := c.LocalAddr().(*net.UDPAddr)
+	if !ok {
+		return netip.AddrPort{}
+	}
+	return a.AddrPort()
 }

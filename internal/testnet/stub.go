@@ -29,6 +29,6 @@ func New(context.Context, Config) (*Net, error) { return nil, Check(Netns) }
 func Enter() error { return Check(Netns) }
 
 // try finds that nothing is here.
-func try(r Requirement) *Missing {
-	return &Missing{What: r, Why: errLinux, Fix: "run it on Linux, for instance in a virtual machine"}
+func try(r Requirement) *MissingError {
+	return &MissingError{What: r, Why: errLinux, Fix: "run it on Linux, for instance in a virtual machine"}
 }

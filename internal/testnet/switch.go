@@ -110,7 +110,7 @@ func (s *Switch) each(what string, h *Host, f func(port) error) error {
 	if len(s.ports[h]) == 0 {
 		return fmt.Errorf("testnet: %s %s: it is not attached to switch %s", what, h.name, s.node.name)
 	}
-	h.net.Mark("%s %s at %s", what, h.name, s.node.name)
+	h.net.Markf("%s %s at %s", what, h.name, s.node.name)
 	var errs []error
 	for _, p := range s.ports[h] {
 		errs = append(errs, f(p))

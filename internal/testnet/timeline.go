@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Mark writes a line of the caller's into the timeline and, at debug level, into
+// Markf writes a line of the caller's into the timeline and, at debug level, into
 // the log. The network itself marks cuts and moves of addresses.
-func (n *Net) Mark(format string, args ...any) {
+func (n *Net) Markf(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	n.log.Debug("mark", "what", text)
 	n.ring.add(n.packets, sight{at: time.Since(n.start), mark: text})

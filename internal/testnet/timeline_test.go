@@ -5,6 +5,7 @@ package testnet_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"strings"
 	"testing"
@@ -46,7 +47,7 @@ func TestTimelineShowsWhatHappened(t *testing.T) {
 	_, err = c.WriteToUDPAddrPort(initiation, at("192.0.2.2:51820"))
 	require.NoError(t, err)
 	f := n.Floating(addr("192.0.2.10"), addr("2001:db8::10"))
-	n.Mark("here it comes")
+	n.Markf("here it comes")
 	require.NoError(t, f.Move(b, "eth0"))
 	require.NoError(t, lan.Cut(b))
 
@@ -71,7 +72,7 @@ func TestTimelineShowsWhatHappened(t *testing.T) {
 		x, y := q.Host("x"), q.Host("y")
 		require.NoError(t, q.Link(x, "eth0", y, "eth0"))
 		for _, m := range []string{"first", "second", "third"} {
-			q.Mark("%s", m)
+			q.Markf("%s", m)
 		}
 		require.NotContains(t, q.Timeline(), "first")
 		require.Contains(t, q.Timeline(), "(1 older lines are gone)")
@@ -113,7 +114,7 @@ func TestForTestShowsAFailure(t *testing.T) {
 	f := &failing{fakeT: fakeT{T: t}}
 	n := testnet.ForTest(f)
 	n.Host("gw1")
-	n.Mark("the moment")
+	n.Markf("the moment")
 	f.failed = true
 	f.cleanup()
 	require.Contains(t, f.logged, "=== gw1 (nsenter ")
@@ -139,7 +140,7 @@ func (f *failing) Failed() bool      { return f.failed }
 func (f *failing) Cleanup(fn func()) { f.cleanup = fn }
 func (f *failing) Log(args ...any) {
 	for _, a := range args {
-		f.logged += a.(string)
+		f.logged += fmt.Sprint(a)
 	}
 }
 
@@ -180,5 +181,8 @@ func TestProbeOutlivesErrors(t *testing.T) {
 	require.True(t, r.Received.After(r.Sent))
 	require.GreaterOrEqual(t, p.Lost(), uint64(40))
 	require.NoError(t, errors.Join(p.Close(), p.Close()))
-	require.Equal(t, p.Outage(start), p.Outage(start), "time stands still once it is closed")
+	outage := p.Outage(start)
+	require.Less(t, outage, patience)
+	<-time.After(2 * outage)
+	require.Equal(t, outage, p.Outage(start), "time stands still once it is closed")
 }

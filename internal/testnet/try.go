@@ -13,7 +13,7 @@ import (
 )
 
 // try tries one requirement; nil means that it is met.
-func try(r Requirement) *Missing {
+func try(r Requirement) *MissingError {
 	tests := map[Requirement]struct {
 		test func() error
 		fix  func(error) string
@@ -25,16 +25,16 @@ func try(r Requirement) *Missing {
 	}
 	t, ok := tests[r]
 	if !ok {
-		return &Missing{What: r, Why: errors.New("unknown requirement"), Fix: "ask for one that this package names"}
+		return &MissingError{What: r, Why: errors.New("unknown requirement"), Fix: "ask for one that this package names"}
 	}
 	err := away(fresh, t.test)
 	switch {
 	case err == nil:
 		return nil
 	case r != Netns && errors.Is(err, errFresh):
-		return &Missing{What: r, Why: err, Fix: fixNetns(err)}
+		return &MissingError{What: r, Why: err, Fix: fixNetns(err)}
 	default:
-		return &Missing{What: r, Why: err, Fix: t.fix(err)}
+		return &MissingError{What: r, Why: err, Fix: t.fix(err)}
 	}
 }
 

@@ -1,5 +1,6 @@
 // An internal test: the arithmetic behind the figures of a probe, without a
 // network and without a clock.
+
 package testnet
 
 import (

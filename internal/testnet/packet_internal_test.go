@@ -1,5 +1,6 @@
 // An internal test: what a line of the timeline says is decided by functions
 // that nobody else needs.
+
 package testnet
 
 import (
