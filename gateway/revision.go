@@ -43,7 +43,8 @@ func (r Revision) MarshalText() ([]byte, error) {
 	return fmt.Appendf(nil, "%016x.%d", r.Epoch, r.Number), nil
 }
 
-// UnmarshalText reads what MarshalText wrote.
+// UnmarshalText reads what MarshalText wrote, and nothing else: each revision
+// has one text.
 func (r *Revision) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*r = Revision{}
@@ -52,9 +53,11 @@ func (r *Revision) UnmarshalText(text []byte) error {
 	e, n, ok := strings.Cut(string(text), ".")
 	epoch, err := strconv.ParseUint(e, 16, 64)
 	number, err2 := strconv.ParseUint(n, 10, 64)
-	if !ok || len(e) != 16 || err != nil || err2 != nil {
-		return fmt.Errorf("gateway: revision %q: want 16 hexadecimal digits, a point and a number", text)
+	read := Revision{epoch, number}
+	again, _ := read.MarshalText() // has no way to fail
+	if !ok || err != nil || err2 != nil || string(again) != string(text) {
+		return fmt.Errorf("gateway: revision %q: want 16 hexadecimal digits in lower case, a point and a number", text)
 	}
-	*r = Revision{epoch, number}
+	*r = read
 	return nil
 }
