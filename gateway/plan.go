@@ -1,11 +1,17 @@
 package gateway
 
-import "net/netip"
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+)
 
 // Verb says what a Step does.
 type Verb uint8
 
-// The verbs, in the order in which a Plan has them.
+// The verbs, in the order in which a Plan has them, but for one thing: a Set
+// that only takes prefixes away stands with what revokes, after Remove.
 const (
 	// Remove ends a peer, session and all.
 	Remove Verb = iota + 1
@@ -56,3 +62,81 @@ type Step struct {
 // Plan is steps in order: what takes access away comes first. The zero Plan
 // changes nothing.
 type Plan []Step
+
+// Only returns the steps of p that have one of the verbs, in order, in memory
+// of its own.
+func (p Plan) Only(verbs ...Verb) Plan {
+	var out Plan
+	for _, s := range p {
+		if slices.Contains(verbs, s.Verb) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// String returns one line a step, without secrets: "" for a Plan that changes
+// nothing.
+func (p Plan) String() string {
+	var b strings.Builder
+	for _, s := range p {
+		b.WriteString(s.String())
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// String returns the step in one line, such as "set <key> 10.20.0.5/32". Of
+// secrets it says only that there is one.
+func (s Step) String() string {
+	switch s.Verb {
+	case Remove:
+		return "remove " + s.Peer.Key.String()
+	case Unroute, Route:
+		return s.Verb.String() + " " + s.Route.String()
+	case Configure:
+		return "configure " + s.Fields.String() + ": " + s.Interface.String()
+	case Set:
+		return "set " + s.Peer.String()
+	default:
+		return s.Verb.String()
+	}
+}
+
+// String returns the verb in lower case.
+func (v Verb) String() string {
+	switch v {
+	case Remove:
+		return "remove"
+	case Unroute:
+		return "unroute"
+	case Destroy:
+		return "destroy"
+	case Configure:
+		return "configure"
+	case Set:
+		return "set"
+	case Route:
+		return "route"
+	default:
+		return fmt.Sprintf("verb(%d)", uint8(v))
+	}
+}
+
+// String returns the names of the fields, such as "port,mtu", and "nothing" for
+// none.
+func (f Fields) String() string {
+	var names []string
+	for i, name := range [...]string{"create", "key", "port", "mark", "mtu", "addrs", "filter", "forwarding", "up"} {
+		if f&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	if rest := f &^ FieldsAll; rest != 0 {
+		names = append(names, fmt.Sprintf("%#x", uint16(rest)))
+	}
+	if len(names) == 0 {
+		return "nothing"
+	}
+	return strings.Join(names, ",")
+}
