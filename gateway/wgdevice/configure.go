@@ -1,0 +1,212 @@
+//go:build linux
+
+package wgdevice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// create makes the interface, all of it, and returns its link. If something
+// fails, nothing of it is left.
+func (d *Device) create(ctx context.Context, want gateway.Interface) (netlink.Link, error) {
+	var link netlink.Link
+	var err error
+	if d.backend == Userspace {
+		link, err = d.createUser(want)
+	} else {
+		link, err = d.createKernel(want)
+	}
+	if err == nil {
+		var wg wireguard
+		if wg, err = d.wireguard(link); err == nil {
+			err = d.configure(ctx, link, wg, want, gateway.FieldsAll)
+		}
+	}
+	if err == nil {
+		return link, nil
+	}
+	if link != nil {
+		// Also if it is ctx that has ended.
+		if undo := d.destroy(context.WithoutCancel(ctx), link); undo != nil {
+			err = join(err, fmt.Errorf("undo: %w", undo))
+		}
+	}
+	return nil, err
+}
+
+// createKernel makes a WireGuard link of the kernel, down, and marks it. A link
+// that it returns is there, also if there is an error.
+func (d *Device) createKernel(want gateway.Interface) (netlink.Link, error) {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = d.name
+	attrs.MTU = want.MTU
+	attrs.Group = group
+	var link netlink.Link = &netlink.Wireguard{LinkAttrs: attrs}
+	err := d.nl.LinkAdd(link)
+	switch {
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return nil, noKernel(err)
+	case err != nil:
+		return nil, fmt.Errorf("make the interface: %w", explain(err))
+	}
+	now, err := d.nl.LinkByName(d.name)
+	if err != nil {
+		return link, fmt.Errorf("make the interface: %w", explain(err))
+	}
+	return now, d.markLink(now, Kernel)
+}
+
+// createUser starts WireGuard in this process, on a link of its own. A link
+// that it returns is there, also if there is an error.
+func (d *Device) createUser(want gateway.Interface) (netlink.Link, error) {
+	engines.end(d.spot()) // one whose link somebody renamed or moved away
+	s := settings{key: &want.Key, port: &want.Port, mark: &want.Mark}
+	e, err := newEngine(d.ns, d.name, want.MTU, s, d.log)
+	if err != nil {
+		return nil, fmt.Errorf("start WireGuard in user space: %w", portError(want.Port, err))
+	}
+	link, err := d.nl.LinkByName(d.name)
+	if err != nil {
+		e.end()
+		return nil, fmt.Errorf("make the interface: %w", explain(err))
+	}
+	engines.put(d.spot(), e)
+	// As with the kernel's WireGuard: no address that nobody asked for. Without
+	// IPv6 there is none anyway.
+	_ = d.nl.LinkSetIP6AddrGenMode(link, addrGenNone)
+	return link, d.markLink(link, Userspace)
+}
+
+// addrGenNone keeps the kernel from giving a link addresses of IPv6.
+const addrGenNone = 1
+
+// configure makes the fields be as wanted, and of them touches what differs.
+func (d *Device) configure(ctx context.Context, link netlink.Link, wg wireguard, want gateway.Interface, fields gateway.Fields) error {
+	var errs []error
+	has := func(f gateway.Fields) bool { return fields&f != 0 }
+	if has(gateway.FieldKey | gateway.FieldPort | gateway.FieldMark) {
+		errs = append(errs, setWireGuard(wg, want, fields))
+	}
+	if has(gateway.FieldMTU) {
+		errs = append(errs, d.setMTU(link, wg, want.MTU))
+	}
+	if has(gateway.FieldAddrs) {
+		errs = append(errs, d.readdress(ctx, link, want))
+	}
+	if has(gateway.FieldFilter) {
+		errs = append(errs, d.refilter(ctx, want))
+	}
+	if has(gateway.FieldForwarding) {
+		d.unforwarded = d.forward(ctx, want.Addrs)
+	}
+	// Last, and only over a filter that is as it shall be.
+	if has(gateway.FieldUp) && join(errs...) == nil && link.Attrs().Flags&net.FlagUp == 0 {
+		if err := d.nl.LinkSetUp(link); err != nil {
+			errs = append(errs, fmt.Errorf("take the interface up: %w", portError(want.Port, err)))
+		}
+	}
+	return join(errs...)
+}
+
+// setWireGuard sets private key, port and mark where they differ: a port that
+// is set again gets new sockets, and a mark is told to each peer. Port 0 leaves
+// the port that WireGuard chose.
+func setWireGuard(wg wireguard, want gateway.Interface, fields gateway.Fields) error {
+	var have gateway.State
+	if err := wg.read(&have); err != nil {
+		return fmt.Errorf("read the interface: %w", explain(err))
+	}
+	var s settings
+	if fields&gateway.FieldKey != 0 && have.Interface.Key != want.Key {
+		s.key = &want.Key
+	}
+	if fields&gateway.FieldPort != 0 && have.Interface.Port != want.Port && want.Port != 0 {
+		s.port = &want.Port
+	}
+	if fields&gateway.FieldMark != 0 && have.Interface.Mark != want.Mark {
+		s.mark = &want.Mark
+	}
+	if s == (settings{}) {
+		return nil
+	}
+	if err := wg.set(s); err != nil {
+		return fmt.Errorf("set key, port or mark: %w", portError(want.Port, err))
+	}
+	return nil
+}
+
+// setMTU sets the MTU, and tells WireGuard in user space, which does not see it
+// by itself.
+func (d *Device) setMTU(link netlink.Link, wg wireguard, mtu int) error {
+	if link.Attrs().MTU != mtu {
+		if err := d.nl.LinkSetMTU(link, mtu); err != nil {
+			return fmt.Errorf("set MTU %d: %w", mtu, explain(err))
+		}
+	}
+	if e, ok := wg.(*engine); ok {
+		e.tun.setMTU(mtu)
+	}
+	return nil
+}
+
+// readdress sets the addresses. With the last address of a family the kernel
+// drops all routes of that family into the link, so ours are set again.
+func (d *Device) readdress(ctx context.Context, link netlink.Link, want gateway.Interface) error {
+	before, err := d.routes(ctx, link, nil)
+	if err != nil {
+		return err
+	}
+	if err := d.setAddrs(ctx, link, want.Addrs); err != nil || len(before) == 0 {
+		return err
+	}
+	after, err := d.routes(ctx, link, nil)
+	errs := []error{err}
+	for _, p := range before {
+		if !slices.Contains(after, p) && !connected(want.Addrs, p) {
+			errs = append(errs, d.route(ctx, link, p))
+		}
+	}
+	return join(errs...)
+}
+
+// refilter sets the filter table if it is not as it shall be.
+func (d *Device) refilter(ctx context.Context, want gateway.Interface) error {
+	have, whole, err := d.filter.observe(ctx)
+	if err == nil && whole && slices.Equal(have, want.Masquerade) {
+		return nil
+	}
+	return d.filter.set(want.Masquerade)
+}
+
+// destroy ends the interface and its filter table; a nil link is one that has
+// gone already. Peers go first, all at once: with many of them the kernel takes
+// seconds to delete a link that still has them.
+func (d *Device) destroy(_ context.Context, link netlink.Link) error {
+	var errs []error
+	if link != nil {
+		if wg, err := d.wireguard(link); err == nil {
+			_ = wg.wipe() // for speed; what counts is that the link goes
+		}
+		if kindOf(link) == kindTUN {
+			engines.end(d.spot())
+		}
+		err := d.nl.LinkDel(link)
+		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+			errs = append(errs, fmt.Errorf("delete the interface: %w", explain(err)))
+		}
+	}
+	d.unforwarded = nil
+	if err := d.filter.remove(); err != nil {
+		errs = append(errs, err)
+	}
+	return join(errs...)
+}

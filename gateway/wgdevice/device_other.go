@@ -1,0 +1,43 @@
+//go:build !linux
+
+package wgdevice
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// Device is a gateway.Device on Linux. There is none on this system.
+type Device struct{}
+
+var _ gateway.Device = (*Device)(nil)
+
+var errSystem = fmt.Errorf("wgdevice: a gateway needs Linux, and this is %s: run it on a Linux machine: %w",
+	runtime.GOOS, errors.ErrUnsupported)
+
+// Open fails: a gateway needs Linux.
+func Open(c Config) (*Device, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return nil, errSystem
+}
+
+// Backend returns Auto.
+func (d *Device) Backend() Backend { return Auto }
+
+// Observe fails.
+func (d *Device) Observe(context.Context, *gateway.State) error { return errSystem }
+
+// Apply fails.
+func (d *Device) Apply(context.Context, gateway.Plan) error { return errSystem }
+
+// Changes returns nil.
+func (d *Device) Changes(context.Context) <-chan struct{} { return nil }
+
+// Close does nothing.
+func (d *Device) Close() error { return nil }

@@ -1,0 +1,39 @@
+// Package wgdevice is a [gateway.Device] on Linux: one WireGuard interface, of
+// the kernel or of this process, with its addresses, routes and filter table.
+//
+// Start with [Open]:
+//
+//	dev, err := wgdevice.Open(wgdevice.Config{Name: "wg0"})
+//	// …
+//	defer dev.Close()
+//	var have gateway.State
+//	err = dev.Observe(ctx, &have)
+//	err = dev.Apply(ctx, gateway.Diff(want, have))
+//
+// What a caller should know:
+//
+//   - Open and Close change nothing. The first Configure step makes the
+//     interface, a Destroy step ends it, and in between it stays as it is,
+//     whoever runs: the next Open adopts it with all its sessions.
+//   - An interface is ours if we marked it: its alias starts with "holdfast".
+//     Another of the same name is [gateway.ErrForeign] and left alone; a
+//     WireGuard interface that somebody else made can be taken over with
+//     Config.Adopt, or by a Configure step with the private key that it has.
+//   - The kernel's WireGuard is used where there is one. Otherwise WireGuard
+//     runs in this process, over a TUN device: such an interface outlives its
+//     Device but not the process, and only this process can adopt it.
+//   - Routes are ours by their protocol number, 104. Only those are reported
+//     and removed, and a route of somebody else is never replaced.
+//   - The filter table is named after the interface, "holdfast-wg0" in family
+//     inet, and belongs to us as a whole: any change in it is drift. Rules of
+//     others are never touched.
+//   - Forwarding is switched on where Configure asks for it, never off again.
+//     Where it could not be, State.Problems says why.
+//
+// A Device is for one goroutine at a time, any goroutine: the network namespace
+// is that of Config.NetNS, whatever thread a call comes from. It needs
+// CAP_NET_ADMIN there, and CAP_SYS_ADMIN besides if that namespace is not the
+// process's own.
+//
+// The package decides nothing about peers and moves no address between hosts.
+package wgdevice

@@ -1,0 +1,94 @@
+//go:build linux
+
+package wgdevice_test
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+	"github.com/holdfastvpn/holdfast/internal/testnet"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// patience bounds what a test waits for.
+const patience = 20 * time.Second
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+func list(s ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(s))
+	for i, p := range s {
+		out[i] = prefix(p)
+	}
+	return out
+}
+
+func at(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+// public makes a public key that is easy to tell from others.
+func public(n int) (k wgkey.Public) {
+	copy(k[:], fmt.Sprintf("peer %08d", n))
+	return k
+}
+
+// inside is the Config for an interface in the host.
+func inside(h *testnet.Host, name string) wgdevice.Config {
+	return wgdevice.Config{Name: name, NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: wgdevice.Userspace}
+}
+
+// open opens the interface, and ends it with the test.
+func open(t *testing.T, c wgdevice.Config) *wgdevice.Device {
+	t.Helper()
+	d, err := wgdevice.Open(c)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		_ = d.Close()
+		last, err := wgdevice.Open(c)
+		if err != nil {
+			return // something of somebody else is there now
+		}
+		_ = last.Apply(context.Background(), gateway.Plan{{Verb: gateway.Destroy}})
+		require.NoError(t, last.Close())
+	})
+	return d
+}
+
+// observe is what the device has.
+func observe(t *testing.T, d *wgdevice.Device) gateway.State {
+	t.Helper()
+	var s gateway.State
+	require.NoError(t, d.Observe(t.Context(), &s))
+	return s
+}
+
+// reconcile makes the device be as wanted, in one round, and returns the plan.
+func reconcile(t *testing.T, d *wgdevice.Device, want gateway.Config) gateway.Plan {
+	t.Helper()
+	plan := gateway.Diff(want, observe(t, d))
+	require.NoError(t, d.Apply(t.Context(), plan))
+	require.Empty(t, gateway.Diff(want, observe(t, d)), "a second round has something to do")
+	return plan
+}
+
+// gate is what a small gateway wants to be.
+func gate(peers ...gateway.Peer) gateway.Config {
+	slices.SortFunc(peers, func(a, b gateway.Peer) int { return a.Key.Compare(b.Key) })
+	return gateway.Config{
+		Interface: gateway.Interface{
+			Key:        wgkey.PrivateFrom([32]byte{1}),
+			Port:       51820,
+			Addrs:      list("10.20.0.1/16", "fd20::1/64"),
+			MTU:        1420,
+			Masquerade: list("10.20.0.0/16", "fd20::/64"),
+		},
+		Peers: peers,
+	}
+}

@@ -1,0 +1,115 @@
+//go:build linux
+
+package wgdevice
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// Observe overwrites s with what is there, and reuses its memory. What of the
+// filter or of forwarding could not be seen is in s.Problems; any other trouble
+// is an error.
+func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
+	if d.closed {
+		return errClosed
+	}
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("wgdevice: observe %s: %w", d.name, err)
+	}
+	link, _, err := d.find()
+	if link == nil || err != nil {
+		*s = gateway.State{Backend: string(d.backend)}
+		return err
+	}
+	*s = gateway.State{
+		Exists: true,
+		Up:     link.Attrs().Flags&net.FlagUp != 0,
+		Interface: gateway.Interface{
+			Addrs:      s.Interface.Addrs[:0],
+			Masquerade: s.Interface.Masquerade[:0],
+			MTU:        link.Attrs().MTU,
+		},
+		Routes:   s.Routes[:0],
+		Peers:    s.Peers[:0],
+		Problems: s.Problems[:0],
+	}
+	wg, err := d.wireguard(link)
+	s.Backend = string(d.backend)
+	if err == nil {
+		err = wg.read(s)
+	}
+	if err == nil {
+		s.Interface.Addrs, err = d.addrs(ctx, link, s.Interface.Addrs)
+	}
+	if err == nil {
+		s.Routes, err = d.routes(ctx, link, s.Routes)
+	}
+	if err != nil {
+		return fmt.Errorf("wgdevice: observe %s: %w", d.name, err)
+	}
+	s.Routes = slices.DeleteFunc(s.Routes, func(p netip.Prefix) bool { return connected(s.Interface.Addrs, p) })
+	s.Peers = tidy(s.Peers)
+	d.observeFilter(ctx, s)
+	d.observeForwarding(s)
+	return nil
+}
+
+// observeFilter looks at the filter table.
+func (d *Device) observeFilter(ctx context.Context, s *gateway.State) {
+	masquerade, whole, err := d.filter.observe(ctx)
+	if s.Filtered = whole && err == nil; s.Filtered {
+		s.Interface.Masquerade = append(s.Interface.Masquerade, masquerade...)
+	}
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+	}
+}
+
+// observeForwarding looks at forwarding. When it is off, what stood in the way
+// of it is a problem.
+func (d *Device) observeForwarding(s *gateway.State) {
+	on, err := d.forwarding(s.Interface.Addrs)
+	s.Forwarding = on
+	switch {
+	case on:
+		d.unforwarded = nil
+	case err != nil:
+		s.Problems = append(s.Problems, err.Error())
+	default:
+		s.Problems = append(s.Problems, d.unforwarded...)
+	}
+}
+
+// connected says whether p is the network of an address.
+func connected(addrs []netip.Prefix, p netip.Prefix) bool {
+	return slices.ContainsFunc(addrs, func(a netip.Prefix) bool { return a.Masked() == p })
+}
+
+// tidy puts peers in the order of their keys, their prefixes in order, and the
+// parts of a peer that came in two together. Peers are swapped and never
+// copied, so that no two of them ever share memory.
+func tidy(peers []gateway.PeerState) []gateway.PeerState {
+	slices.SortStableFunc(peers, func(a, b gateway.PeerState) int { return a.Key.Compare(b.Key) })
+	last := -1
+	for i := range peers {
+		if last >= 0 && peers[last].Key == peers[i].Key {
+			peers[last].AllowedIPs = append(peers[last].AllowedIPs, peers[i].AllowedIPs...)
+			continue
+		}
+		last++
+		peers[last], peers[i] = peers[i], peers[last]
+	}
+	peers = peers[:last+1]
+	for i := range peers {
+		p := &peers[i]
+		slices.SortFunc(p.AllowedIPs, netip.Prefix.Compare)
+		p.AllowedIPs = slices.Compact(p.AllowedIPs)
+	}
+	return peers
+}

@@ -1,0 +1,159 @@
+//go:build linux
+
+package wgdevice
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"golang.org/x/sys/unix"
+	"golang.zx2c4.com/wireguard/conn"
+	"golang.zx2c4.com/wireguard/device"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// engine is WireGuard in this process, with its TUN device.
+type engine struct {
+	ns  *namespace // its own handle
+	tun *tunnel
+	dev *device.Device
+
+	mu   sync.Mutex // guards what follows, and puts changes one after another
+	port uint16     // the last one that could be opened
+	buf  []byte
+}
+
+// newEngine makes the link and starts WireGuard on it, listening on port. Only
+// the sockets of a thread in the namespace will do, so this and set are where
+// sockets are opened, and nothing else is.
+func newEngine(ns *namespace, name string, mtu int, s settings, log *slog.Logger) (*engine, error) {
+	own, err := ns.clone()
+	if err != nil {
+		return nil, err
+	}
+	e := &engine{ns: own}
+	err = own.do(func() (err error) {
+		if e.tun, err = newTunnel(name, mtu); err != nil {
+			return err
+		}
+		// The plain Bind, not one of ours around it: only with that one does the
+		// library notice that a route has changed, and look for a new source.
+		e.dev = device.NewDevice(e.tun, conn.NewStdNetBind(), logger(log, name))
+		if err = e.dev.IpcSetOperation(bytes.NewReader(appendSettings(nil, s))); err != nil {
+			return unwrap(err)
+		}
+		return e.dev.Up()
+	})
+	if err != nil {
+		e.end()
+		return nil, err
+	}
+	var have gateway.State
+	if err := e.read(&have); err != nil {
+		e.end()
+		return nil, err
+	}
+	e.port = have.Interface.Port
+	return e, nil
+}
+
+// end ends WireGuard and the link.
+func (e *engine) end() {
+	if e.dev != nil {
+		e.dev.Close()
+	}
+	_ = e.ns.Close()
+}
+
+// ended says whether WireGuard has ended, as it does by itself when somebody
+// deletes its link.
+func (e *engine) ended() bool {
+	select {
+	case <-e.dev.Wait():
+		return true
+	default:
+		return false
+	}
+}
+
+func (e *engine) read(s *gateway.State) error {
+	if e.ended() {
+		return errEnded
+	}
+	r := readState(s)
+	if err := errors.Join(e.dev.IpcGetOperation(r), r.end()); err != nil {
+		return unwrap(err)
+	}
+	return nil
+}
+
+var errEnded = fmt.Errorf("WireGuard of this process has ended: %w", unix.ENODEV)
+
+// set changes what is not nil. When the port cannot be opened, the one before
+// is opened again.
+func (e *engine) set(s settings) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.ns.do(func() error {
+		err := e.tell(appendSettings(e.buf[:0], s))
+		switch {
+		case s.port == nil:
+		case err == nil:
+			e.port = *s.port
+		default:
+			if again := e.tell(appendSettings(e.buf[:0], settings{port: &e.port})); again != nil {
+				err = errors.Join(err, fmt.Errorf("open port %d again: %w", e.port, again))
+			}
+		}
+		return err
+	})
+}
+
+func (e *engine) change(c []change) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tell(appendChanges(e.buf[:0], c))
+}
+
+func (e *engine) wipe() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.tell(append(e.buf[:0], "replace_peers=true\n"...))
+}
+
+// close does nothing: the engine runs on without the Device.
+func (e *engine) close() error { return nil }
+
+// tell sends lines to WireGuard, and forgets them: there are keys in them.
+func (e *engine) tell(lines []byte) error {
+	if e.ended() {
+		return errEnded
+	}
+	err := e.dev.IpcSetOperation(bytes.NewReader(lines))
+	clear(lines)
+	e.buf = lines[:0]
+	return unwrap(err)
+}
+
+// unwrap takes the number of the text protocol off an error.
+func unwrap(err error) error {
+	if ipc := new(device.IPCError); errors.As(err, &ipc) && ipc.Unwrap() != nil {
+		return ipc.Unwrap()
+	}
+	return err
+}
+
+// logger has WireGuard's own complaints logged. They come with every packet
+// that goes wrong, so they are for looking for trouble.
+func logger(log *slog.Logger, name string) *device.Logger {
+	return &device.Logger{
+		Verbosef: device.DiscardLogf,
+		Errorf: func(format string, args ...any) {
+			log.Debug("wireguard complains", "interface", name, "what", fmt.Sprintf(format, args...))
+		},
+	}
+}
