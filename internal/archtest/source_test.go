@@ -152,7 +152,7 @@ var tree = sync.OnceValues(func() (t struct {
 // skipped are the folders that are not part of the project: those that git
 // ignores, and git itself.
 func skipped(dir string) bool {
-	return dir == "bin" || dir == ".git" || dir == ".cache" || dir == ".idea" || dir == ".vscode"
+	return slices.Contains([]string{"bin", ".git", ".cache", ".idea", ".vscode"}, dir) || strings.HasSuffix(dir, "testdata/rapid")
 }
 
 func sources(t *testing.T) []source {
