@@ -38,6 +38,8 @@ func TestEnter(t *testing.T) {
 		require.Equal(t, "interrupt", line(t, out))
 		require.NoError(t, cmd.Process.Signal(unix.SIGUSR1))
 		require.Equal(t, "user defined signal 1", line(t, out), "a second interrupt would stand here")
+		require.NoError(t, cmd.Process.Signal(unix.SIGINT))
+		require.Equal(t, "interrupt", line(t, out), "one that is meant for the outer program alone is passed on")
 		require.NoError(t, cmd.Process.Signal(unix.SIGTERM))
 		require.Equal(t, exitTerm, exitCode(cmd))
 	})

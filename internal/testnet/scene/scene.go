@@ -46,6 +46,7 @@ const EchoPort = 7
 // Config holds what Build needs. The zero value gives two gateways.
 type Config struct {
 	Gateways int          // 1 to 9; 0 means 2
+	Capture  bool         // keep the last packets for Net.Timeline
 	Log      *slog.Logger // nil discards
 }
 
@@ -70,7 +71,7 @@ func Build(ctx context.Context, c Config) (*Scene, error) {
 	if c.Gateways < 1 || c.Gateways > 9 {
 		return nil, fmt.Errorf("scene: %d gateways: want 1 to 9", c.Gateways)
 	}
-	net, err := testnet.New(ctx, testnet.Config{Log: c.Log})
+	net, err := testnet.New(ctx, testnet.Config{Log: c.Log, Capture: c.Capture})
 	if err != nil {
 		return nil, err
 	}

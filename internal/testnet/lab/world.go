@@ -1,0 +1,320 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+	"github.com/holdfastvpn/holdfast/internal/testnet"
+	"github.com/holdfastvpn/holdfast/internal/testnet/scene"
+	"github.com/holdfastvpn/holdfast/location"
+	"github.com/holdfastvpn/holdfast/peer"
+	"github.com/holdfastvpn/holdfast/vpn"
+	"github.com/holdfastvpn/holdfast/vpn/memstore"
+	"github.com/holdfastvpn/holdfast/vpn/seal"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// ifname is the interface of the location on each gateway.
+const ifname = "wg-office"
+
+// world is what a scenario plays in: the scene, a core on a memory store, a
+// location, and gateways that serve it.
+type world struct {
+	run      *Run
+	scene    *scene.Scene
+	stores   *memstore.Stores
+	keys     *seal.Keyring
+	core     *vpn.Core
+	office   location.Location
+	gateways []*gw
+	tunnels  []*scene.Tunnel
+	stopCore func() error
+}
+
+// gw is one gateway of the world.
+type gw struct {
+	world *world
+	host  *testnet.Host
+	id    gateway.ID
+	stop  func() error // nil: its process is not running
+}
+
+// with builds a world, plays in it and takes it down. When the play fails, it
+// writes what the hosts looked like and what was on the wire to standard error.
+func with(ctx context.Context, r *Run, play func(ctx context.Context, w *world) error) (err error) {
+	w := &world{run: r}
+	defer func() {
+		if err != nil && w.scene != nil && ctx.Err() != context.Canceled {
+			w.explain(err)
+		}
+		err = errors.Join(err, w.close())
+	}()
+	if err := w.build(ctx); err != nil {
+		return err
+	}
+	return play(ctx, w)
+}
+
+func (w *world) build(ctx context.Context) (err error) {
+	if w.scene, err = scene.Build(ctx, scene.Config{Log: w.run.Log, Capture: true}); err != nil {
+		return err
+	}
+	w.stores, w.keys = memstore.New(), seal.Ephemeral()
+	if err := w.startCore(); err != nil {
+		return err
+	}
+	w.office, err = w.core.Locations().Create(ctx, location.Location{
+		Name:       "office",
+		Networks:   []netip.Prefix{netip.MustParsePrefix("10.20.0.0/16"), netip.MustParsePrefix("fd20::/64")},
+		Host:       scene.Public4.String(),
+		AllowedIPs: []netip.Prefix{scene.Office4, scene.Office6},
+	})
+	if err != nil {
+		return err
+	}
+	for _, h := range w.scene.Gateways {
+		reg, err := w.core.Gateways().Add(ctx, vpn.Gateway{Name: h.Name(), Locations: []location.ID{w.office.ID}})
+		if err != nil {
+			return err
+		}
+		g := &gw{world: w, host: h, id: reg.ID}
+		w.gateways = append(w.gateways, g)
+		if err := g.start(); err != nil {
+			return err
+		}
+	}
+	return w.scene.Public.Move(w.gateways[0].host, scene.WAN)
+}
+
+// startCore starts a core on the world's store, as a process would.
+func (w *world) startCore() error {
+	core, err := vpn.New(vpn.Config{Stores: w.stores, Keys: w.keys, Log: w.run.Log.With("at", "core")})
+	if err != nil {
+		return err
+	}
+	w.core, w.stopCore = core, background(core.Run)
+	return nil
+}
+
+// start runs the gateway as a process would, on whatever its host has already.
+func (g *gw) start() error {
+	p, err := gateway.NewProcess(gateway.ProcessConfig{
+		ID:    g.id,
+		Plane: g.world.core,
+		Open:  func(context.Context, gateway.LocationID) (gateway.Device, error) { return g.open() },
+		Log:   g.world.run.Log.With("at", g.host.Name()),
+	})
+	if err != nil {
+		return err
+	}
+	g.stop = background(p.Run)
+	return nil
+}
+
+// halt stops the gateway's process and leaves its interface.
+func (g *gw) halt() error {
+	if g.stop == nil {
+		return nil
+	}
+	stop := g.stop
+	g.stop = nil
+	return stop()
+}
+
+// open returns a further handle of the gateway's interface.
+func (g *gw) open() (*wgdevice.Device, error) {
+	return wgdevice.Open(wgdevice.Config{
+		Name: ifname, NetNS: scene.Path(g.host), Backend: g.world.run.Backend, Log: g.world.run.Log.With("at", g.host.Name()),
+	})
+}
+
+// by opens a handle of the gateway's interface for f: an onlooker, or somebody
+// who meddles.
+func (g *gw) by(f func(gateway.Device) error) error {
+	dev, err := g.open()
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(dev), dev.Close())
+}
+
+// state observes the gateway's interface past its process.
+func (g *gw) state(ctx context.Context) (s gateway.State, err error) {
+	err = g.by(func(dev gateway.Device) error { return dev.Observe(ctx, &s) })
+	return s, err
+}
+
+// background runs f until the function that it returns is called, which waits
+// for its end.
+func background(f func(context.Context) error) (stop func() error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	var err error
+	wg.Go(func() { err = f(ctx) })
+	return func() error {
+		cancel()
+		wg.Wait()
+		return err
+	}
+}
+
+// join adds a device to the location, sets the client up with its wg-quick text,
+// and returns the device.
+func (w *world) join(ctx context.Context, name string) (peer.Device, *scene.Tunnel, error) {
+	key := wgkey.NewPrivate()
+	d, err := w.add(ctx, name, key.Public())
+	if err != nil {
+		return d, nil, err
+	}
+	profile, err := peer.NewProfile(w.office, d)
+	if err != nil {
+		return d, nil, err
+	}
+	if err := w.settled(ctx); err != nil {
+		return d, nil, err
+	}
+	t, err := scene.Up(ctx, scene.TunnelConfig{
+		Host: w.scene.Client, Text: profile.WGQuick(key), Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
+	})
+	if err != nil {
+		return d, nil, err
+	}
+	w.tunnels = append(w.tunnels, t)
+	return d, t, nil
+}
+
+// add adds a device with the next free addresses.
+func (w *world) add(ctx context.Context, name string, key wgkey.Public) (peer.Device, error) {
+	return w.core.Devices().Add(ctx, peer.NewDevice{
+		Name: name, Owner: "lab", Key: key, Places: []peer.Place{{Location: w.office.ID}},
+	})
+}
+
+// head is the location's newest revision.
+func (w *world) head(ctx context.Context) (gateway.Revision, error) {
+	heads, err := w.stores.Feed().Heads(ctx)
+	return heads[w.office.ID], err
+}
+
+// settled waits until every gateway has applied what the store says now.
+func (w *world) settled(ctx context.Context) error {
+	head, err := w.head(ctx)
+	if err != nil {
+		return err
+	}
+	running := 0
+	for _, g := range w.gateways {
+		if g.stop != nil {
+			running++
+		}
+	}
+	return eventually(ctx, 20*time.Second, func() error {
+		o, err := w.overview(ctx)
+		if err != nil {
+			return err
+		}
+		there := 0
+		for _, g := range o.Gateways {
+			if g.Connected && g.Status.Applied.Reached(head) {
+				there++
+			}
+		}
+		if there < running {
+			return fmt.Errorf("%d of %d gateways have applied revision %v", there, running, head)
+		}
+		return nil
+	})
+}
+
+// want is what the gateways have to be, worked out the plain way.
+func (w *world) want(ctx context.Context) (gateway.Config, error) {
+	v, err := w.stores.Feed().View(ctx, w.office.ID, gateway.Revision{})
+	if err != nil {
+		return gateway.Config{}, err
+	}
+	return vpn.Project(v, w.keys, time.Now())
+}
+
+// overview is the location's part of the overview.
+func (w *world) overview(ctx context.Context) (vpn.LocationOverview, error) {
+	o, err := w.core.Overview(ctx)
+	if err != nil {
+		return vpn.LocationOverview{}, err
+	}
+	for _, l := range o.Locations {
+		if l.Location.ID == w.office.ID {
+			return l, nil
+		}
+	}
+	return vpn.LocationOverview{}, errors.New("the overview lacks the location")
+}
+
+// probe sends through the tunnel to the server in the office.
+func (w *world) probe(every time.Duration) (*testnet.Probe, error) {
+	return w.scene.Client.Probe(testnet.ProbeConfig{To: netip.AddrPortFrom(scene.Server4, scene.EchoPort), Every: every})
+}
+
+// close takes everything down, and is fine with a world half built.
+func (w *world) close() error {
+	// Not the play's context: that may have ended, and this has to be done still.
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var errs []error
+	for _, g := range w.gateways {
+		errs = append(errs, g.halt())
+	}
+	if w.stopCore != nil {
+		errs = append(errs, w.stopCore())
+	}
+	for _, t := range w.tunnels {
+		errs = append(errs, t.Down(ctx))
+	}
+	for _, g := range w.gateways {
+		errs = append(errs, g.by(func(dev gateway.Device) error { return scene.End(ctx, dev) }))
+	}
+	if w.scene != nil {
+		errs = append(errs, w.scene.Net.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// explain writes what is known about a failure.
+func (w *world) explain(err error) {
+	const tail = 200
+	lines := strings.Split(strings.TrimRight(w.scene.Net.Timeline(), "\n"), "\n")
+	if len(lines) > tail {
+		lines = append([]string{fmt.Sprintf("(%d earlier lines)", len(lines)-tail)}, lines[len(lines)-tail:]...)
+	}
+	fmt.Fprintf(os.Stderr, "lab: failed with seed %d: %v\n\n%s\npackets, in seconds:\n%s\n\n",
+		w.run.Seed, err, w.scene.Net.Dump(), strings.Join(lines, "\n"))
+}
+
+// eventually asks again and again until there is no error, and returns the last
+// one when that takes longer than limit.
+func eventually(ctx context.Context, limit time.Duration, f func() error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%w: %w", context.Cause(ctx), err)
+		case <-tick.C:
+		}
+	}
+}
