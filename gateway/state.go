@@ -26,8 +26,9 @@ type State struct {
 	// Forwarding says that the network namespace forwards packets of every
 	// address family in Interface.Addrs.
 	Forwarding bool
-	// Routes are those of ours that lead into the interface, in order, without
-	// the networks of Interface.Addrs, whose routes the kernel keeps by itself.
+	// Routes are those of ours that lead into the interface, in order: all that
+	// a Route step made, and none that the kernel makes by itself, such as those
+	// of the networks of Interface.Addrs.
 	Routes []netip.Prefix
 	// Peers are in key order, one a key.
 	Peers []PeerState

@@ -137,9 +137,7 @@ func (l *link) observe(s *gateway.State) {
 	s.Interface = l.iface
 	s.Interface.Addrs, s.Interface.Masquerade = addrs, masquerade
 	for r := range l.routes {
-		if !slices.ContainsFunc(l.iface.Addrs, func(a netip.Prefix) bool { return a.Masked() == r }) {
-			routes = append(routes, r)
-		}
+		routes = append(routes, r)
 	}
 	slices.SortFunc(routes, netip.Prefix.Compare)
 	s.Routes = routes
