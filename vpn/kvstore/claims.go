@@ -105,7 +105,8 @@ func claimKey(c location.Claim) string {
 	if !c.Prefix.IsValid() {
 		return nameKey(c)
 	}
-	return prefixKey(c.Scope, last(c.Prefix))
+	_, last := location.Range(c.Prefix)
+	return prefixKey(c.Scope, last)
 }
 
 func text(c location.Claim) string {

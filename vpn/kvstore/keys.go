@@ -74,14 +74,3 @@ func after(prefix string) string {
 	}
 	return strings.Repeat("\xff", len(b)+1) // cannot be: our prefixes begin with a letter
 }
-
-// last is the highest address of a prefix.
-func last(p netip.Prefix) netip.Addr {
-	b := p.Addr().AsSlice()
-	for i := range b {
-		host := min(max((i+1)*8-p.Bits(), 0), 8)
-		b[i] |= byte(1<<host - 1)
-	}
-	a, _ := netip.AddrFromSlice(b)
-	return a
-}
