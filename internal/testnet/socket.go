@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"syscall"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -74,15 +74,28 @@ func udpAddr(at netip.AddrPort) *net.UDPAddr {
 // listenFree is ListenUDP for an address that the host need not have (yet), and
 // without the network keeping it.
 func (h *Host) listenFree(at netip.AddrPort) (conn *net.UDPConn, err error) {
-	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		var opt error
-		err := c.Control(func(fd uintptr) {
-			opt = unix.SetsockoptInt(int(fd), unix.SOL_IP, unix.IP_FREEBIND, 1)
-		})
-		return errors.Join(err, opt)
-	}}
+	if !at.IsValid() {
+		return nil, errors.New("no address")
+	}
 	err = h.Do(func() error {
-		c, err := lc.ListenPacket(context.Background(), "udp", at.String())
+		var to unix.Sockaddr = &unix.SockaddrInet6{Port: int(at.Port()), Addr: at.Addr().As16()}
+		family := unix.AF_INET6
+		if a := at.Addr().Unmap(); a.Is4() {
+			to, family = &unix.SockaddrInet4{Port: int(at.Port()), Addr: a.As4()}, unix.AF_INET
+		}
+		fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+		if err != nil {
+			return err
+		}
+		f := os.NewFile(uintptr(fd), "udp")
+		defer func() { _ = f.Close() }() // the connection has a copy
+		if err := unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1); err != nil {
+			return err
+		}
+		if err := unix.Bind(fd, to); err != nil {
+			return err
+		}
+		c, err := net.FilePacketConn(f)
 		if err != nil {
 			return err
 		}
