@@ -92,13 +92,16 @@ func (f *Floating) Announce() error {
 }
 
 // drop first puts the routes back: with the address goes every IPv4 route that
-// prefers it.
+// prefers it. A link that is down has no routes, and one that is gone has nothing.
 func (f *Floating) drop() error {
 	if f.host == nil {
 		return nil
 	}
 	err := f.host.onLink("take the floating address from", f.link, func(nl *netlink.Handle, l netlink.Link) error {
 		for _, r := range f.restore {
+			if l.Attrs().Flags&net.FlagUp == 0 {
+				break
+			}
 			if err := nl.RouteReplace(&r); err != nil {
 				return fmt.Errorf("route to %v: %w", r.Dst, err)
 			}
@@ -111,6 +114,9 @@ func (f *Floating) drop() error {
 		}
 		return nil
 	})
+	if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
+		err = nil
+	}
 	if err == nil {
 		f.host, f.link, f.restore = nil, "", nil
 	}

@@ -78,6 +78,39 @@ func TestFloatingAddressMoves(t *testing.T) {
 	require.Error(t, f.Announce())
 }
 
+func TestFloatingAddressLeavesBrokenPlaces(t *testing.T) {
+	n := testnet.ForTest(t)
+	one, two, lan := n.Host("one"), n.Host("two"), n.Switch("lan")
+	require.NoError(t, errors.Join(
+		lan.Attach(one, "eth0", prefix("192.0.2.1/24"), prefix("2001:db8::1/64")),
+		lan.Attach(two, "eth0", prefix("192.0.2.2/24"), prefix("2001:db8::2/64")),
+	))
+	f := n.Floating(addr("192.0.2.10"), addr("2001:db8::10"))
+
+	require.ErrorContains(t, f.Move(one, "eth9"), "eth9")
+	host, _ := f.On()
+	require.Nil(t, host, "half a move is none")
+
+	for name, spoil := range map[string]func() error{
+		"cut off":   func() error { return lan.Cut(one) },
+		"link down": func() error { return one.Down("eth0") },
+	} {
+		require.NoError(t, f.Move(one, "eth0"), name)
+		require.NoError(t, spoil(), name)
+		require.NoError(t, f.Move(two, "eth0"), name)
+		require.Equal(t, addr("192.0.2.10"), source(t, two, addr("192.0.2.9")), name)
+		require.NoError(t, errors.Join(one.Up("eth0"), lan.Heal(one)), name)
+		require.Equal(t, addr("192.0.2.1"), source(t, one, addr("192.0.2.9")), name)
+	}
+
+	require.NoError(t, f.Move(one, "eth0"))
+	l, err := one.Netlink().LinkByName("eth0")
+	require.NoError(t, err)
+	require.NoError(t, one.Netlink().LinkDel(l))
+	require.NoError(t, f.Move(two, "eth0"))
+	require.NoError(t, f.Drop())
+}
+
 // source is the address that h would speak to far from.
 func source(t *testing.T, h *testnet.Host, far netip.Addr) netip.Addr {
 	t.Helper()
