@@ -32,7 +32,7 @@ func (d *Device) addrs(ctx context.Context, link netlink.Link, to []netip.Prefix
 // interface is never without. The kernel takes an IPv4 address away together
 // with the one whose network it is in, so what is missing then is set again.
 func (d *Device) setAddrs(ctx context.Context, link netlink.Link, want []netip.Prefix) error {
-	const rounds = 3
+	const rounds = 4 // one for each of these, one to see that all is well, and one spare
 	for range rounds {
 		have, err := d.addrs(ctx, link, nil)
 		if err != nil {

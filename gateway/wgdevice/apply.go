@@ -27,20 +27,7 @@ func (d *Device) Apply(ctx context.Context, p gateway.Plan) error {
 	if err := r.start(); err != nil {
 		return err
 	}
-	for i := 0; i < len(p); {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("wgdevice: apply to %s: stopped after %d of %d steps: %w", d.name, i, len(p), err)
-		}
-		n, goOn := r.step(i)
-		if !goOn {
-			break
-		}
-		i += n
-	}
-	if len(r.failed) > 0 {
-		return &gateway.ApplyError{Failed: r.failed}
-	}
-	return nil
+	return r.run()
 }
 
 // round is one Apply.
@@ -75,7 +62,28 @@ func (r *round) start() error {
 		return fmt.Errorf("wgdevice: apply to %s: %w", r.name, err)
 	}
 	r.link = link
-	return r.count()
+	return nil
+}
+
+// run does the steps.
+func (r *round) run() error {
+	if err := r.count(); err != nil {
+		return err
+	}
+	for i := 0; i < len(r.plan); {
+		if err := r.ctx.Err(); err != nil {
+			return fmt.Errorf("wgdevice: apply to %s: stopped after %d of %d steps: %w", r.name, i, len(r.plan), err)
+		}
+		n, goOn := r.step(i)
+		if !goOn {
+			break
+		}
+		i += n
+	}
+	if len(r.failed) > 0 {
+		return &gateway.ApplyError{Failed: r.failed}
+	}
+	return nil
 }
 
 // sameKey says whether the plan wants the private key that the link has: who
@@ -127,7 +135,7 @@ func (r *round) step(i int) (n int, goOn bool) {
 	case s.Verb == gateway.Configure:
 		return 1, r.configureStep(i)
 	case s.Verb == gateway.Destroy:
-		err = r.destroy(r.ctx, r.link)
+		err = r.destroy(r.link)
 		if err == nil {
 			r.link, r.wg = nil, nil
 			clear(r.have)

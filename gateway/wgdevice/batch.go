@@ -2,6 +2,7 @@ package wgdevice
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
@@ -36,10 +37,8 @@ func batch(p gateway.Plan) int {
 		if n > 0 && prefixes > batchPrefixes {
 			return n
 		}
-		for _, k := range keys[:n] {
-			if k == s.Peer.Key {
-				return n
-			}
+		if slices.Contains(keys[:n], s.Peer.Key) {
+			return n
 		}
 		keys[n] = s.Peer.Key
 	}

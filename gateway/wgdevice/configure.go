@@ -35,8 +35,7 @@ func (d *Device) create(ctx context.Context, want gateway.Interface) (netlink.Li
 		return link, nil
 	}
 	if link != nil {
-		// Also if it is ctx that has ended.
-		if undo := d.destroy(context.WithoutCancel(ctx), link); undo != nil {
+		if undo := d.destroy(link); undo != nil {
 			err = join(err, fmt.Errorf("undo: %w", undo))
 		}
 	}
@@ -72,7 +71,7 @@ func (d *Device) createUser(want gateway.Interface) (netlink.Link, error) {
 	s := settings{key: &want.Key, port: &want.Port, mark: &want.Mark}
 	e, err := newEngine(d.ns, d.name, want.MTU, s, d.log)
 	if err != nil {
-		return nil, fmt.Errorf("start WireGuard in user space: %w", portError(want.Port, err))
+		return nil, fmt.Errorf("start WireGuard in user space: %w", err)
 	}
 	link, err := d.nl.LinkByName(d.name)
 	if err != nil {
@@ -190,17 +189,16 @@ func (d *Device) refilter(ctx context.Context, want gateway.Interface) error {
 // destroy ends the interface and its filter table; a nil link is one that has
 // gone already. Peers go first, all at once: with many of them the kernel takes
 // seconds to delete a link that still has them.
-func (d *Device) destroy(_ context.Context, link netlink.Link) error {
+func (d *Device) destroy(link netlink.Link) error {
 	var errs []error
 	if link != nil {
 		if wg, err := d.wireguard(link); err == nil {
 			_ = wg.wipe() // for speed; what counts is that the link goes
 		}
-		if kindOf(link) == kindTUN {
-			engines.end(d.spot())
-		}
-		err := d.nl.LinkDel(link)
-		if err != nil && !errors.Is(err, unix.ENODEV) && !errors.Is(err, unix.EINVAL) {
+	}
+	engines.end(d.spot()) // takes its link with it, also one that somebody renamed
+	if link != nil {
+		if err := d.nl.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("delete the interface: %w", explain(err)))
 		}
 	}

@@ -82,7 +82,9 @@ func (d *Device) open(path string) (err error) {
 		return err
 	}
 	if link != nil {
-		d.found(link)
+		if err := d.settle(link); err != nil {
+			return err
+		}
 	}
 	return d.checkBackend(link != nil)
 }
@@ -144,28 +146,25 @@ func (d *Device) Close() error {
 // spot is where WireGuard of this process would run for this device.
 func (d *Device) spot() spot { return spot{d.ns.place, d.name} }
 
-// found takes over the backend of a link that is ours.
-func (d *Device) found(link netlink.Link) {
-	if d.fixed {
-		return
-	}
-	d.backend = Kernel
-	if kindOf(link) == kindTUN {
-		d.backend = Userspace
-	}
-}
-
-// wireguard returns the WireGuard behind a link that is ours.
-func (d *Device) wireguard(link netlink.Link) (wireguard, error) {
-	d.found(link)
+// settle takes over the backend of a link that is there, if it may.
+func (d *Device) settle(link netlink.Link) error {
 	is := Kernel
 	if kindOf(link) == kindTUN {
 		is = Userspace
 	}
-	if is != d.backend {
-		return nil, fmt.Errorf("it runs on the %s backend, and %s was chosen: choose %s, or destroy it first", is, d.backend, is)
+	if d.fixed && d.backend != is {
+		return fmt.Errorf("the interface runs on the %s backend, and %s was chosen: choose %s, or destroy it first", is, d.backend, is)
 	}
-	if is == Userspace {
+	d.backend = is
+	return nil
+}
+
+// wireguard returns the WireGuard behind a link that is ours.
+func (d *Device) wireguard(link netlink.Link) (wireguard, error) {
+	if err := d.settle(link); err != nil {
+		return nil, err
+	}
+	if d.backend == Userspace {
 		if e := engines.get(d.spot()); e != nil {
 			return e, nil
 		}

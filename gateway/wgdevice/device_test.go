@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { testnet.Main(m) }
 func TestReconcile(t *testing.T) {
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	net := testnet.ForTest(t)
-	d := open(t, inside(net.Host("gw"), "wg0"))
+	d := open(t, inside(net.Host("gw")))
 
 	t.Run("nothing is there at first", func(t *testing.T) {
 		require.Equal(t, gateway.State{Backend: "userspace"}, observe(t, d))

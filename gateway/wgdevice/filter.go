@@ -20,12 +20,28 @@ type filter struct {
 	link  string
 	table string
 
+	connect func() (*nftables.Conn, *nl.NetlinkSocket, error) // in the namespace of the thread
+
 	conn *nftables.Conn           // nil until it is needed
 	raw  map[int]*nl.SocketHandle // beside conn, to read rules as they are
 }
 
 func newFilter(ns *namespace, link string) *filter {
-	return &filter{ns: ns, link: link, table: "holdfast-" + link}
+	return &filter{ns: ns, link: link, table: "holdfast-" + link, connect: connectNft}
+}
+
+// connectNft opens sockets to nftables.
+func connectNft() (*nftables.Conn, *nl.NetlinkSocket, error) {
+	conn, err := nftables.New(nftables.AsLasting())
+	if err != nil {
+		return nil, nil, err
+	}
+	s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
+	if err != nil {
+		_ = conn.CloseLasting()
+		return nil, nil, err
+	}
+	return conn, s, nil
 }
 
 // open connects to nftables in the namespace.
@@ -34,13 +50,8 @@ func (f *filter) open() error {
 		return nil
 	}
 	return f.ns.do(func() error {
-		conn, err := nftables.New(nftables.AsLasting())
+		conn, s, err := f.connect()
 		if err != nil {
-			return filterError(err)
-		}
-		s, err := nl.Subscribe(unix.NETLINK_NETFILTER)
-		if err != nil {
-			_ = conn.CloseLasting()
 			return filterError(err)
 		}
 		f.conn, f.raw = conn, map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: {Socket: s}}

@@ -40,8 +40,8 @@ func public(n int) (k wgkey.Public) {
 }
 
 // inside is the Config for an interface in the host.
-func inside(h *testnet.Host, name string) wgdevice.Config {
-	return wgdevice.Config{Name: name, NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: wgdevice.Userspace}
+func inside(h *testnet.Host) wgdevice.Config {
+	return wgdevice.Config{Name: "wg0", NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: wgdevice.Userspace}
 }
 
 // open opens the interface, and ends it with the test.

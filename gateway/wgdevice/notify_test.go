@@ -29,7 +29,7 @@ func TestChanges(t *testing.T) {
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	net := testnet.ForTest(t)
 	h := net.Host("gw")
-	d := open(t, inside(h, "wg0"))
+	d := open(t, inside(h))
 	changes := d.Changes(t.Context())
 	quiet := func() {
 		for {

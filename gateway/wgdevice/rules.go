@@ -58,13 +58,17 @@ func masqueradeFrom(p netip.Prefix, name string) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
 	}
-	size := uint32(p.Addr().BitLen() / 8)
-	if p.Bits() > 0 {
-		out = append(out, &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size})
-		if !p.IsSingleIP() {
-			out = append(out, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: size, Mask: ipNet(p).Mask, Xor: make([]byte, size)})
+	// As nft(8) would write it: whole bytes without a mask.
+	size, whole := p.Addr().BitLen()/8, p.Bits()%8 == 0
+	if whole {
+		size = p.Bits() / 8
+	}
+	if size > 0 {
+		out = append(out, &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(size)})
+		if !whole {
+			out = append(out, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(size), Mask: ipNet(p).Mask, Xor: make([]byte, size)})
 		}
-		out = append(out, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()})
+		out = append(out, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()[:size]})
 	}
 	return append(out,
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},

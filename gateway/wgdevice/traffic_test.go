@@ -44,7 +44,7 @@ func newPair(t *testing.T) *pair {
 			Keepalive: 25 * time.Second, Endpoint: at("192.0.2.1:51820"),
 		}},
 	}
-	p.gate, p.end = open(t, inside(p.gw, "wg0")), open(t, inside(p.client, "wg0"))
+	p.gate, p.end = open(t, inside(p.gw)), open(t, inside(p.client))
 	reconcile(t, p.gate, p.wantGate)
 	reconcile(t, p.end, p.want)
 	return p

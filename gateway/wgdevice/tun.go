@@ -48,7 +48,7 @@ func newTunnel(name string, mtu int) (*tunnel, error) {
 	}
 	if err != nil {
 		_ = unix.Close(fd)
-		return nil, fmt.Errorf("make TUN device: %w", err)
+		return nil, fmt.Errorf("make TUN device: %w", explain(err))
 	}
 	inner, _, err := tun.CreateUnmonitoredTUNFromFD(fd)
 	if err != nil {

@@ -22,6 +22,22 @@ type uapi interface {
 	IpcSetOperation(r io.Reader) error
 }
 
+// askUAPI overwrites what the text protocol tells of s.
+func askUAPI(u uapi, s *gateway.State) error {
+	r := readState(s)
+	if err := u.IpcGetOperation(r); err != nil {
+		return err
+	}
+	return r.end()
+}
+
+// tellUAPI sends lines, and then forgets them: there are keys in them.
+func tellUAPI(u uapi, lines []byte) error {
+	err := u.IpcSetOperation(bytes.NewReader(lines))
+	clear(lines)
+	return err
+}
+
 // settings are what a device has beside its peers. What is nil stays as it is.
 type settings struct {
 	key  *wgkey.Private

@@ -3,7 +3,6 @@
 package wgdevice
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,9 +26,9 @@ type engine struct {
 	buf  []byte
 }
 
-// newEngine makes the link and starts WireGuard on it, listening on port. Only
-// the sockets of a thread in the namespace will do, so this and set are where
-// sockets are opened, and nothing else is.
+// newEngine makes the link and starts WireGuard on it, with all of s. Only the
+// sockets of a thread in the namespace will do, so here and in set they are
+// opened, and nowhere else.
 func newEngine(ns *namespace, name string, mtu int, s settings, log *slog.Logger) (*engine, error) {
 	own, err := ns.clone()
 	if err != nil {
@@ -43,10 +42,10 @@ func newEngine(ns *namespace, name string, mtu int, s settings, log *slog.Logger
 		// The plain Bind, not one of ours around it: only with that one does the
 		// library notice that a route has changed, and look for a new source.
 		e.dev = device.NewDevice(e.tun, conn.NewStdNetBind(), logger(log, name))
-		if err = e.dev.IpcSetOperation(bytes.NewReader(appendSettings(nil, s))); err != nil {
+		if err = tellUAPI(e.dev, appendSettings(nil, s)); err != nil {
 			return unwrap(err)
 		}
-		return e.dev.Up()
+		return portError(*s.port, e.dev.Up())
 	})
 	if err != nil {
 		e.end()
@@ -84,11 +83,7 @@ func (e *engine) read(s *gateway.State) error {
 	if e.ended() {
 		return errEnded
 	}
-	r := readState(s)
-	if err := errors.Join(e.dev.IpcGetOperation(r), r.end()); err != nil {
-		return unwrap(err)
-	}
-	return nil
+	return unwrap(askUAPI(e.dev, s))
 }
 
 var errEnded = fmt.Errorf("WireGuard of this process has ended: %w", unix.ENODEV)
@@ -133,8 +128,7 @@ func (e *engine) tell(lines []byte) error {
 	if e.ended() {
 		return errEnded
 	}
-	err := e.dev.IpcSetOperation(bytes.NewReader(lines))
-	clear(lines)
+	err := tellUAPI(e.dev, lines)
 	e.buf = lines[:0]
 	return unwrap(err)
 }
