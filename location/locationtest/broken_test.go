@@ -105,12 +105,13 @@ func (s *broken) pause(fault string) {
 }
 
 func (s *broken) check(id location.ID, row location.Location) error {
+	mine := row.Claims()
 	for other, claims := range s.claims {
 		if other == id && !s.has("meets its own claims") {
 			continue
 		}
 		for _, theirs := range claims {
-			for _, ours := range row.Claims() {
+			for _, ours := range mine {
 				if err := s.clash(ours, theirs); err != nil && (other != id || ours != theirs) {
 					return err
 				}
