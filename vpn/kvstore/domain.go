@@ -93,16 +93,14 @@ func (s devices) Find(ctx context.Context, key wgkey.Public) (d peer.Device, err
 	found := false
 	err = s.s.db.View(ctx, func(tx Tx) error {
 		d, found = peer.Device{}, false
-		for _, c := range (peer.Device{ID: "any", Key: key}).Claims() {
-			who, err := tx.Get(nameKey(c))
-			if err != nil || who == nil {
-				return err
-			}
-			_, id, _ := strings.Cut(string(who), "/")
-			d, found, err = s.load(tx, id)
+		claims := peer.Device{ID: "any", Key: key}.Claims()
+		who, err := tx.Get(nameKey(claims[0])) // one with a key and no places has this one
+		if err != nil || who == nil {
 			return err
 		}
-		return nil
+		_, id, _ := strings.Cut(string(who), "/")
+		d, found, err = s.load(tx, id)
+		return err
 	})
 	switch {
 	case err != nil:
