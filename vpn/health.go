@@ -46,7 +46,7 @@ func (h *health) stale(now time.Time, failed, hung time.Duration) error {
 	defer h.mu.Unlock()
 	switch {
 	case !h.failing.IsZero() && now.Sub(h.failing) > failed:
-		return fmt.Errorf("%w: for %v: %v", gateway.ErrStale, now.Sub(h.failing).Round(time.Millisecond), h.cause)
+		return fmt.Errorf("%w: for %v: %s", gateway.ErrStale, now.Sub(h.failing).Round(time.Millisecond), h.cause.Error())
 	case !h.looking.IsZero() && now.Sub(h.looking) > hung:
 		return fmt.Errorf("%w: no answer for %v", gateway.ErrStale, now.Sub(h.looking).Round(time.Millisecond))
 	}

@@ -71,7 +71,7 @@ func (h *history) repair(right *Projection) {
 // since returns what a reader needs who has a revision of a generation, 0 being
 // none of ours, and whether there is anything to tell. future says that the
 // reader may really be ahead, and is not to be set back.
-func (h *history) since(have Revision, generation uint64, future bool) (u gateway.Update, any bool) {
+func (h *history) since(have Revision, generation uint64, future bool) (u gateway.Update, news bool) {
 	to := h.now.rev
 	ours := generation == h.generation
 	switch {

@@ -130,7 +130,7 @@ func (g *Gateways) Update(ctx context.Context, id gateway.ID, edit func(*Gateway
 		if now.ID != id {
 			return nil, &location.FieldError{Field: "ID", Reason: "cannot change"}
 		}
-		return &gatewayRow{Gateway: now}, now.validate()
+		return &gatewayRow{Gateway: now}, settle(&now)
 	})
 	switch {
 	case refused != nil:
@@ -160,7 +160,7 @@ func (g *Gateways) Remove(ctx context.Context, id gateway.ID) error {
 
 // check validates g, and looks whether locations that are not in known are there.
 func (g *Gateways) check(ctx context.Context, gw *Gateway, known []location.ID) error {
-	if err := gw.validate(); err != nil {
+	if err := settle(gw); err != nil {
 		return err
 	}
 	for i, id := range gw.Locations {
@@ -176,8 +176,8 @@ func (g *Gateways) check(ctx context.Context, gw *Gateway, known []location.ID) 
 	return nil
 }
 
-// validate checks the fields and puts them in order.
-func (gw *Gateway) validate() error {
+// settle checks the fields of gw and puts them in order.
+func settle(gw *Gateway) error {
 	n := utf8.RuneCountInString(gw.Name)
 	printable := !strings.ContainsFunc(gw.Name, func(r rune) bool { return !unicode.IsPrint(r) })
 	if n < 1 || n > 63 || !printable || !utf8.ValidString(gw.Name) {

@@ -1,7 +1,6 @@
 package vpn
 
 import (
-	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -16,23 +15,23 @@ import (
 // gateways received from peers and sent to them; "RECEIVED 0 B" of a peer that
 // should be there means that nothing of it arrives.
 func (o Overview) WriteText(w io.Writer) error {
-	b := bufio.NewWriter(w)
+	var b strings.Builder
 	if len(o.Locations) == 0 {
-		fmt.Fprintln(b, "no locations")
+		b.WriteString("no locations\n")
 	}
 	for i, l := range o.Locations {
 		if i > 0 {
-			fmt.Fprintln(b)
+			b.WriteByte('\n')
 		}
-		l.writeText(b)
+		l.writeText(&b)
 	}
-	if err := b.Flush(); err != nil {
+	if _, err := io.WriteString(w, b.String()); err != nil {
 		return fmt.Errorf("vpn: write overview: %w", err)
 	}
 	return nil
 }
 
-func (l LocationOverview) writeText(b io.Writer) {
+func (l LocationOverview) writeText(b *strings.Builder) {
 	head := []string{plain(l.Name), joined(l.Networks), endpoint(l.Host, l.Port)}
 	if l.Disabled {
 		head = append(head, "disabled")
@@ -102,12 +101,12 @@ func (p PeerOverview) carrier() string {
 
 // table writes aligned columns, indented by two, without trailing blanks.
 type table struct {
-	out   io.Writer
+	out   *strings.Builder
 	lines strings.Builder
 	tab   *tabwriter.Writer
 }
 
-func newTable(out io.Writer, columns ...string) *table {
+func newTable(out *strings.Builder, columns ...string) *table {
 	t := &table{out: out}
 	t.tab = tabwriter.NewWriter(&t.lines, 0, 0, 2, ' ', 0)
 	t.row(columns...)
@@ -121,7 +120,7 @@ func (t *table) row(cells ...string) {
 		}
 		cells[i] = c
 	}
-	fmt.Fprintln(t.tab, strings.Join(cells, "\t"))
+	_, _ = fmt.Fprintln(t.tab, strings.Join(cells, "\t"))
 }
 
 func (t *table) flush() {

@@ -156,9 +156,9 @@ func (t *tracker) attach(have Revision) position {
 	return position{have: have, look: t.begun + 1}
 }
 
-// next returns the Update that leads on from p, and the new position. any is
+// next returns the Update that leads on from p, and the new position. news is
 // false when there is none, or none yet.
-func (t *tracker) next(p position) (u gateway.Update, then position, any bool, err error) {
+func (t *tracker) next(p position) (u gateway.Update, then position, news bool, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if !t.loaded {
@@ -169,19 +169,12 @@ func (t *tracker) next(p position) (u gateway.Update, then position, any bool, e
 		// a key that another has.
 		return u, p, false, fmt.Errorf("%w: %w", gateway.ErrStale, err)
 	}
-	u, any = t.h.since(p.have, p.generation, t.ended < p.look)
-	if any {
+	u, news = t.h.since(p.have, p.generation, t.ended < p.look)
+	if news {
 		p = position{have: u.To, generation: t.h.generation}
 	}
-	return u, p, any, nil
+	return u, p, news, nil
 }
 
 // stale says whether looks at the location fail for too long, or hang.
 func (t *tracker) stale() error { return t.looks.stale(t.c.now(), t.c.limit, viewTime) }
-
-// problem says what is wrong with the location at this core, nil: nothing.
-func (t *tracker) problem() error {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	return t.h.now.err
-}

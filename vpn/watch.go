@@ -155,13 +155,13 @@ func (c *Core) watch(ctx context.Context, at link, have Revision, tell func(gate
 		if err := c.ended(at, w, t); err != nil {
 			return err
 		}
-		u, then, any, err := t.next(p)
+		u, then, news, err := t.next(p)
 		switch {
 		case err != nil:
 			return err
-		case any && !tell(u):
+		case news && !tell(u):
 			return nil
-		case any:
+		case news:
 			p = then
 			continue
 		}
@@ -211,7 +211,7 @@ func (c *Core) read(ctx context.Context, id gateway.ID) error {
 	case errors.Is(err, ErrNotFound):
 		return gateway.ErrUnknown
 	case err != nil:
-		return fmt.Errorf("%w: %v", gateway.ErrStale, err)
+		return fmt.Errorf("%w: %s", gateway.ErrStale, err.Error()) // not %w: its deadline is not the caller's
 	}
 	c.registry.put(row)
 	return nil
