@@ -14,18 +14,20 @@ import (
 // the client sends, and measures how long nothing comes back. Nobody helps:
 // what passes is the client's own patience, KEEPALIVE_TIMEOUT + REKEY_TIMEOUT
 // = 15 s and up to 1/3 s of jitter (WireGuard white paper, section 6).
-var floatingAddress = Scenario{
-	Name:     "floating-address",
-	Does:     "the public address moves to another gateway under traffic; WireGuard's own timers recover",
-	Promises: []string{"P1"},
-	Limit:    90 * time.Second,
-	Play: func(ctx context.Context, r *Run) error {
-		return with(ctx, r, playFloatingAddress)
-	},
+func floatingAddress() Scenario {
+	return Scenario{
+		Name:     "floating-address",
+		Does:     "the public address moves to another gateway under traffic; WireGuard's own timers recover",
+		Promises: []string{"P1"},
+		Limit:    90 * time.Second,
+		Play: func(ctx context.Context, r *Run) error {
+			return with(ctx, r, playFloatingAddress)
+		},
+	}
 }
 
 func playFloatingAddress(ctx context.Context, w *world) error {
-	_, _, err := w.join(ctx, "laptop")
+	_, err := w.join(ctx, "laptop")
 	if err != nil {
 		return err
 	}
@@ -84,7 +86,7 @@ func (w *world) carriedBy(ctx context.Context, name string, g *gw) error {
 			return err
 		}
 		for _, p := range o.Peers {
-			if p.Device.Name == name {
+			if p.Name == name {
 				if p.Carrier != g.id {
 					return fmt.Errorf("%s is carried by %q, want %q (%s)", name, p.Carrier, g.id, g.host.Name())
 				}

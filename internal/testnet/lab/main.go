@@ -159,7 +159,7 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 	r := Result{Scenario: s.Name, Backend: string(backend), Clock: clockWall, Promises: s.Promises, Seed: o.seed}
 	var m Metrics
 	for i := range o.runs {
-		seed := o.seed + uint64(i) //nolint:gosec // i is not negative
+		seed := o.seed + uint64(i)
 		err := once(ctx, s, &Run{
 			Seed:    seed,
 			Rand:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose

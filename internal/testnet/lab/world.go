@@ -170,27 +170,27 @@ func background(f func(context.Context) error) (stop func() error) {
 
 // join adds a device to the location, sets the client up with its wg-quick text,
 // and returns the device.
-func (w *world) join(ctx context.Context, name string) (peer.Device, *scene.Tunnel, error) {
+func (w *world) join(ctx context.Context, name string) (peer.Device, error) {
 	key := wgkey.NewPrivate()
 	d, err := w.add(ctx, name, key.Public())
 	if err != nil {
-		return d, nil, err
+		return d, err
 	}
 	profile, err := peer.NewProfile(w.office, d)
 	if err != nil {
-		return d, nil, err
+		return d, err
 	}
 	if err := w.settled(ctx); err != nil {
-		return d, nil, err
+		return d, err
 	}
 	t, err := scene.Up(ctx, scene.TunnelConfig{
 		Host: w.scene.Client, Text: profile.WGQuick(key), Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
 	})
 	if err != nil {
-		return d, nil, err
+		return d, err
 	}
 	w.tunnels = append(w.tunnels, t)
-	return d, t, nil
+	return d, nil
 }
 
 // add adds a device with the next free addresses.
@@ -225,7 +225,7 @@ func (w *world) settled(ctx context.Context) error {
 		}
 		there := 0
 		for _, g := range o.Gateways {
-			if g.Connected && g.Status.Applied.Reached(head) {
+			if g.Connected && g.Applied.Reached(head) {
 				there++
 			}
 		}
@@ -252,7 +252,7 @@ func (w *world) overview(ctx context.Context) (vpn.LocationOverview, error) {
 		return vpn.LocationOverview{}, err
 	}
 	for _, l := range o.Locations {
-		if l.Location.ID == w.office.ID {
+		if l.ID == w.office.ID {
 			return l, nil
 		}
 	}

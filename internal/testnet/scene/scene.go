@@ -24,7 +24,10 @@ import (
 )
 
 // The addresses of the scene: those for documentation (RFC 5737, RFC 3849) on
-// its internet, private ones elsewhere.
+// its internet, private ones elsewhere. They are constants, of which Go has none
+// of these types.
+//
+//nolint:gochecknoglobals // see above
 var (
 	Public4 = netip.MustParseAddr("203.0.113.10")
 	Public6 = netip.MustParseAddr("2001:db8::10")

@@ -60,7 +60,7 @@ func Up(ctx context.Context, c TunnelConfig) (*Tunnel, error) {
 			Keepalive:  profile.Keepalive,
 			Endpoint:   netip.AddrPortFrom(host, profile.Port),
 		}},
-	}.Normalize()
+	}.Canonical()
 	var have gateway.State
 	err = dev.Observe(ctx, &have)
 	if err == nil {
