@@ -145,7 +145,7 @@ var pure = []string{
 	"gateway/validate*.go",
 	"gateway/update*.go",
 	"gateway/diff*.go",
-	"gateway/plan*.go",
+	"gateway/plan.go",
 	"gateway/activity*.go",
 	"gateway/state*.go",
 	"vpn/project*.go",
