@@ -56,9 +56,10 @@ type track struct {
 // NewActivity returns an Activity of a gateway that has seen nothing yet.
 func NewActivity(by ID) *Activity { return &Activity{by: by} }
 
-// Observe takes the next sample: what Device.Observe gave, and when. It keeps
-// nothing of s. While the peers stay the same it allocates nothing.
-func (a *Activity) Observe(s *State, now time.Time) {
+// Observe takes the next sample: what Device.Observe gave, and when; it says of
+// how many peers there is something new to tell. It keeps nothing of s. While the
+// peers stay the same it allocates nothing.
+func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 	now = now.Round(0)
 	first := a.clock == 0
 	budget := uint64(initiations)
@@ -77,7 +78,7 @@ func (a *Activity) Observe(s *State, now time.Time) {
 			t++
 		}
 		if t < fresh && a.tracks[t].seen.Key == p.Key {
-			a.sample(&a.tracks[t], p, budget, now)
+			changed += a.sample(&a.tracks[t], p, budget, now)
 			t++
 			continue
 		}
@@ -86,7 +87,7 @@ func (a *Activity) Observe(s *State, now time.Time) {
 		if first {
 			n.rx, n.tx = p.Rx, p.Tx
 		}
-		a.sample(n, p, budget, now)
+		changed += a.sample(n, p, budget, now)
 	}
 	for ; t < fresh; t++ {
 		forget = a.tracks[t].miss(now) || forget
@@ -97,6 +98,7 @@ func (a *Activity) Observe(s *State, now time.Time) {
 	if len(a.tracks) > fresh || forget {
 		slices.SortFunc(a.tracks, func(a, b track) int { return a.seen.Key.Compare(b.seen.Key) })
 	}
+	return changed
 }
 
 // Removed says that a Remove took the peer from the device after the last
@@ -125,8 +127,8 @@ func (t *track) forgotten(now time.Time) bool {
 	return !t.gone.IsZero() && now.Sub(t.gone) > remember
 }
 
-// sample takes in what p is now.
-func (a *Activity) sample(t *track, p *PeerState, budget uint64, now time.Time) {
+// sample takes in what p is now, and returns 1 if there is something to tell.
+func (a *Activity) sample(t *track, p *PeerState, budget uint64, now time.Time) int {
 	before := t.seen
 	t.gone = time.Time{}
 	if p.Rx < t.rx || p.Tx < t.tx || p.Handshake.IsZero() && !t.handshake.IsZero() {
@@ -148,9 +150,11 @@ func (a *Activity) sample(t *track, p *PeerState, budget uint64, now time.Time) 
 	t.seen.Rx += p.Rx - t.rx
 	t.seen.Tx += p.Tx - t.tx
 	t.rx, t.tx, t.handshake = p.Rx, p.Tx, p.Handshake
-	if t.seen != before {
-		t.changed = a.clock
+	if t.seen == before {
+		return 0
 	}
+	t.changed = a.clock
+	return 1
 }
 
 // hear moves the last sign of life on, never back.

@@ -1,0 +1,85 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// believe changes s as a device changes by the steps of a plan that did not
+// fail. The plan is one that Diff made of s: removals come before sets, and no
+// prefix is claimed before its last owner lost it. Nothing of p is kept.
+func believe(s *State, p Plan, failed map[int]error) {
+	removed := map[wgkey.Public]bool{}
+	for i, step := range p {
+		if step.Verb == Remove && failed[i] == nil {
+			removed[step.Peer.Key] = true
+		}
+	}
+	if len(removed) > 0 {
+		s.Peers = slices.DeleteFunc(s.Peers, func(p PeerState) bool { return removed[p.Key] })
+	}
+	known := len(s.Peers)
+	for i, step := range p {
+		if failed[i] != nil {
+			continue
+		}
+		switch step.Verb {
+		case Destroy:
+			*s = State{Backend: s.Backend}
+			known = 0
+		case Configure:
+			believeConfigure(s, step.Fields, step.Interface)
+		case Set:
+			believeSet(s, step.Peer, known)
+		case Unroute:
+			s.Routes = slices.DeleteFunc(s.Routes, func(r netip.Prefix) bool { return r == step.Route })
+		case Route:
+			if n, there := slices.BinarySearchFunc(s.Routes, step.Route, netip.Prefix.Compare); !there {
+				s.Routes = slices.Insert(s.Routes, n, step.Route)
+			}
+		case Remove: // done
+		}
+	}
+	if len(s.Peers) > known {
+		slices.SortFunc(s.Peers, func(a, b PeerState) int { return a.Key.Compare(b.Key) })
+	}
+}
+
+// believeSet looks for the peer among the first known ones, which are in key order,
+// and puts it last if it is not there.
+func believeSet(s *State, p Peer, known int) {
+	i, there := slices.BinarySearchFunc(s.Peers[:known], p.Key, func(h PeerState, k wgkey.Public) int {
+		return h.Key.Compare(k)
+	})
+	if !there {
+		i = len(s.Peers)
+		s.Peers = append(s.Peers, PeerState{Key: p.Key, Endpoint: p.Endpoint})
+	}
+	h := &s.Peers[i]
+	h.Preshared, h.Keepalive = p.Preshared, p.Keepalive
+	h.AllowedIPs = slices.Clone(p.AllowedIPs)
+}
+
+func believeConfigure(s *State, f Fields, i Interface) {
+	i = i.clone()
+	s.Exists = true
+	for _, c := range []struct {
+		field Fields
+		make  func()
+	}{
+		{FieldKey, func() { s.Interface.Key = i.Key }},
+		{FieldPort, func() { s.Interface.Port = i.Port }},
+		{FieldMark, func() { s.Interface.Mark = i.Mark }},
+		{FieldMTU, func() { s.Interface.MTU = i.MTU }},
+		{FieldAddrs, func() { s.Interface.Addrs = i.Addrs }},
+		{FieldFilter, func() { s.Interface.Masquerade, s.Filtered = i.Masquerade, true }},
+		{FieldForwarding, func() { s.Forwarding = true }},
+		{FieldUp, func() { s.Up = true }},
+	} {
+		if f&c.field != 0 {
+			c.make()
+		}
+	}
+}

@@ -1,0 +1,175 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// ReconcilerConfig holds what NewReconciler needs.
+type ReconcilerConfig struct {
+	ID       ID           // required
+	Location LocationID   // required
+	Device   Device       // required; the caller closes it, after Run
+	Plane    ControlPlane // required
+	// Poll is how often to look at the device for activity and for what others
+	// changed; 0 means 1 s. It is stretched, up to 30 s, so that looking takes no
+	// more than about a twentieth of the time.
+	Poll    time.Duration
+	Version string           // of the gateway's software, for Status
+	Now     func() time.Time // nil means time.Now
+	Log     *slog.Logger     // nil discards
+	Trace   Trace
+}
+
+// Reconciler makes one Device be what a ControlPlane wants for one location,
+// and keeps it so. Its methods are safe for concurrent use.
+type Reconciler struct {
+	c        ReconcilerConfig
+	log      *slog.Logger
+	epoch    uint64
+	notifier Notifier // nil: the device has no such ability
+
+	running atomic.Bool
+	turn    chan struct{} // whoever has put something in uses the device, and what enforce.go names
+	dev     enforcing
+
+	wake signal // the desired state changed
+	news signal // there is something to report at once
+	seen signal // there is something to report, soon
+
+	taking sync.Mutex // held while an update is taken in
+
+	mu       sync.Mutex
+	desired  Config        // as the plane says
+	fitting  fitting       // what of it a device may be asked for
+	known    bool          // desired came from the plane
+	anew     bool          // the next stream has to begin with everything
+	link     error         // why the stream of updates ended last; nil since it yielded
+	since    time.Time     // when the present stream was begun; zero: there is none
+	looked   time.Time     // when the last look at the device ended
+	took     time.Duration // and how long it took
+	status   Status        // but for what compose fills in
+	activity *Activity
+}
+
+// NewReconciler checks c. It starts nothing and does not touch the device.
+func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
+	for _, missing := range []struct {
+		field string
+		is    bool
+	}{
+		{"ID", c.ID == ""}, {"Location", c.Location == ""}, {"Device", c.Device == nil}, {"Plane", c.Plane == nil},
+	} {
+		if missing.is {
+			return nil, fmt.Errorf("gateway: new reconciler: ReconcilerConfig.%s is missing", missing.field)
+		}
+	}
+	if c.Poll < 0 {
+		return nil, fmt.Errorf("gateway: new reconciler: ReconcilerConfig.Poll is %v: want a duration, or 0 for 1s", c.Poll)
+	}
+	if c.Poll == 0 {
+		c.Poll = time.Second
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Reconciler{
+		c:        c,
+		log:      c.Log.With("gateway", string(c.ID), "location", string(c.Location)),
+		epoch:    uint64(c.Now().UnixMicro()),
+		turn:     make(chan struct{}, 1),
+		wake:     make(signal, 1),
+		news:     make(signal, 1),
+		seen:     make(signal, 1),
+		activity: NewActivity(c.ID),
+		link:     errors.New("gateway: not asked yet"),
+	}
+	r.notifier, _ = c.Device.(Notifier)
+	return r, nil
+}
+
+// Run follows the plane, enforces what it says, looks for activity and for what
+// others changed, and reports, until ctx ends; then it returns nil and leaves
+// everything in place. It can run once at a time.
+//
+// Following and reporting on one side and enforcing on the other wait for
+// nothing of each other: a plane that stalls delays no repair, and a device that
+// stalls loses no update.
+func (r *Reconciler) Run(ctx context.Context) error {
+	if !r.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("gateway: run reconciler of %s: it is running already", r.c.Location)
+	}
+	defer r.running.Store(false)
+	var wg sync.WaitGroup
+	wg.Go(func() { r.follow(ctx) })
+	wg.Go(func() { r.enforce(ctx) })
+	wg.Go(func() { r.report(ctx) })
+	wg.Wait()
+	return nil
+}
+
+// Reconcile does one full round: observe, work out the difference, apply. It
+// returns the plan, done or not; the error may be an *ApplyError. While Run is
+// not running, Reconcile first asks the plane what it wants, and waits for the
+// answer; when that fails, it goes by what it knew, or returns the error.
+func (r *Reconciler) Reconcile(ctx context.Context) (Plan, error) {
+	if !r.running.Load() {
+		if err := r.fetch(ctx); err != nil && !r.told() {
+			return nil, err
+		}
+	}
+	return r.round(ctx, true)
+}
+
+// Status returns what the next full Report would say.
+func (r *Reconciler) Status() Status {
+	s, _ := r.compose(true, 0)
+	return s
+}
+
+// Ready returns nil if the data plane is: the interface is there, up, and has a
+// key. Otherwise the error says what is missing. That the plane is away is no
+// reason to be unready.
+func (r *Reconciler) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.status.Ready:
+		return nil
+	case len(r.status.Failed) > 0 && r.status.Failed[0].Key.IsZero():
+		return fmt.Errorf("gateway: location %s is not ready: %s", r.c.Location, r.status.Failed[0].What)
+	case !r.known && r.link != nil:
+		return fmt.Errorf("gateway: location %s is not ready: it has no configuration yet: the control plane is away: %w",
+			r.c.Location, r.link)
+	case r.known && r.desired.Interface.IsZero():
+		return fmt.Errorf("gateway: location %s is not ready: it has ended here", r.c.Location)
+	default:
+		return fmt.Errorf("gateway: location %s is not ready: its interface is not up yet", r.c.Location)
+	}
+}
+
+// Connected returns nil while the plane answers, and otherwise why it does not.
+// Nothing that a gateway does depends on it.
+func (r *Reconciler) Connected() error {
+	const settled = 2 * time.Second // a stream that has stood so long and has nothing to say
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.link == nil || !r.since.IsZero() && r.c.Now().Sub(r.since) >= settled {
+		return nil
+	}
+	return fmt.Errorf("gateway: the control plane of location %s is away: %w", r.c.Location, r.link)
+}
+
+func (r *Reconciler) told() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.known
+}
