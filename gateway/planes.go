@@ -1,0 +1,228 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// patience is how long further planes may take to accept a Report when one has.
+const patience = 100 * time.Millisecond
+
+var (
+	errNoPlane  = errors.New("gateway: there is no control plane to ask")
+	errNoAnswer = errors.New("gateway: no control plane has answered the last report yet")
+)
+
+// Planes returns a ControlPlane that stands for several that tell the same, such
+// as the cores on one store.
+//
+// It watches one, the one that answers first, and changes over to another when
+// that one ends, going on from the revision that was reached. When one has said
+// nothing for a while, it asks another whether there is news, so that a plane
+// which has lost touch with its store does not keep a gateway behind. It never
+// goes back to an older revision.
+//
+// It reports to all. A Report is accepted when one has accepted it; a plane that
+// is slow or away delays none of the others, and is told everything once it
+// answers. Calls to slow planes may go on, up to 10 s, after Report returned.
+func Planes(p ...ControlPlane) ControlPlane {
+	if len(p) == 1 {
+		return p[0]
+	}
+	return &planes{all: slices.Clone(p), tables: map[place]*table{}}
+}
+
+type planes struct {
+	all    []ControlPlane
+	prefer atomic.Int32 // index of the one that was watched last
+
+	mu     sync.Mutex
+	tables map[place]*table
+}
+
+// place is whose status it is.
+type place struct {
+	id ID
+	at LocationID
+}
+
+// table is what has been reported for a place, to all planes together.
+type table struct {
+	epoch uint64
+	full  bool // seen has all there is
+	seen  map[wgkey.Public]Sighting
+	busy  []bool // by plane: a call has not come back
+	owed  []bool // by plane: it did not get everything
+}
+
+// Assigned implements ControlPlane.
+func (p *planes) Assigned(ctx context.Context, id ID) iter.Seq2[[]LocationID, error] {
+	return func(yield func([]LocationID, error) bool) {
+		var last []LocationID
+		told := false
+		s := source[[]LocationID]{
+			planes: p,
+			open: func(ctx context.Context, c ControlPlane) iter.Seq2[[]LocationID, error] {
+				return c.Assigned(ctx, id)
+			},
+			accept: func(at []LocationID, _ bool) verdict {
+				if told && slices.Equal(at, last) {
+					return nothingNew
+				}
+				last, told = slices.Clone(at), true
+				return tell
+			},
+		}
+		s.run(ctx, yield)
+	}
+}
+
+// Watch implements ControlPlane.
+func (p *planes) Watch(ctx context.Context, id ID, at LocationID, have Revision) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) {
+		s := source[Update]{
+			planes: p,
+			probe:  true,
+			open: func(ctx context.Context, c ControlPlane) iter.Seq2[Update, error] {
+				return c.Watch(ctx, id, at, have)
+			},
+			accept: func(u Update, aside bool) verdict {
+				switch {
+				case have.IsZero(), u.From == have && !have.Reached(u.To):
+				case !u.From.IsZero(), have.Reached(u.To):
+					return old // it starts elsewhere, or is not as far
+				case behind(have, u.To), aside && have.Epoch != u.To.Epoch:
+					return old // histories have no order: the one that is watched counts
+				}
+				have = u.To
+				return tell
+			},
+		}
+		s.run(ctx, yield)
+	}
+}
+
+// Report implements ControlPlane.
+func (p *planes) Report(ctx context.Context, id ID, at LocationID, s Status) error {
+	if len(p.all) == 0 {
+		return errNoPlane
+	}
+	where := place{id, at}
+	send, ok := p.enter(where, s)
+	if !ok {
+		return ErrGap // this one was made after the first full Report
+	}
+	results := make(chan error, len(send))
+	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+	var calls sync.WaitGroup
+	for i, s := range send {
+		calls.Go(func() { results <- p.send(detached, i, where, s) })
+	}
+	go func() { calls.Wait(); cancel() }()
+	return answers(ctx, results, len(send))
+}
+
+// answers waits for n answers to a Report. One that accepts is enough, but the
+// others get a moment.
+func answers(ctx context.Context, results <-chan error, n int) error {
+	if n == 0 {
+		return errNoAnswer
+	}
+	var refused []error
+	var enough <-chan time.Time
+	for range n {
+		select {
+		case err := <-results:
+			if err != nil {
+				refused = append(refused, err)
+			} else if enough == nil {
+				t := time.NewTimer(patience)
+				defer t.Stop()
+				enough = t.C
+			}
+		case <-enough:
+			return nil
+		case <-ctx.Done():
+			if enough != nil {
+				return nil
+			}
+			return fmt.Errorf("gateway: report: %w", ctx.Err())
+		}
+	}
+	if len(refused) < n {
+		return nil
+	}
+	return errors.Join(refused...)
+}
+
+// enter notes what is reported, and returns what to send to which plane. It says
+// false if a full Report has to come first.
+func (p *planes) enter(where place, s Status) (map[int]Status, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tables[where]
+	if t == nil {
+		t = &table{busy: make([]bool, len(p.all)), owed: make([]bool, len(p.all))}
+		p.tables[where] = t
+	}
+	if s.Full || s.Epoch != t.epoch {
+		t.epoch, t.full, t.seen = s.Epoch, s.Full, map[wgkey.Public]Sighting{}
+	}
+	for _, seen := range s.Seen {
+		t.seen[seen.Key] = seen
+	}
+	if !t.full {
+		return nil, false
+	}
+	send := map[int]Status{}
+	for i := range p.all {
+		switch {
+		case t.busy[i]:
+			t.owed[i] = true
+			continue
+		case t.owed[i] && !s.Full:
+			send[i] = t.all(s)
+		default:
+			send[i] = s.Clone()
+		}
+		t.busy[i], t.owed[i] = true, false
+	}
+	return send, true
+}
+
+// all is s with everything that was seen.
+func (t *table) all(s Status) Status {
+	s = s.Clone()
+	s.Full = true
+	s.Seen = make([]Sighting, 0, len(t.seen))
+	for _, seen := range t.seen {
+		s.Seen = append(s.Seen, seen)
+	}
+	slices.SortFunc(s.Seen, func(a, b Sighting) int { return a.Key.Compare(b.Key) })
+	return s
+}
+
+// send reports to one plane, with everything if it asks for that.
+func (p *planes) send(ctx context.Context, i int, where place, s Status) error {
+	err := p.all[i].Report(ctx, where.id, where.at, s)
+	if errors.Is(err, ErrGap) && !s.Full {
+		p.mu.Lock()
+		s = p.tables[where].all(s)
+		p.mu.Unlock()
+		err = p.all[i].Report(ctx, where.id, where.at, s)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.tables[where]
+	t.busy[i] = false
+	t.owed[i] = t.owed[i] || err != nil
+	return err
+}

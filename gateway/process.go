@@ -1,0 +1,290 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// errUnassigned is why a location is ended, and not only left alone.
+var errUnassigned = errors.New("gateway: not assigned any more")
+
+// ProcessConfig holds what NewProcess needs.
+type ProcessConfig struct {
+	ID    ID           // required
+	Plane ControlPlane // required
+	// Open returns the device of a location; required. It is called again, with
+	// growing waits, until it succeeds, and the Process closes what it returned.
+	// It may be called for several locations at once.
+	Open    func(ctx context.Context, at LocationID) (Device, error)
+	Poll    time.Duration             // as in ReconcilerConfig
+	Version string                    // as in ReconcilerConfig
+	Now     func() time.Time          // nil means time.Now
+	Log     *slog.Logger              // nil discards
+	Trace   func(at LocationID) Trace // nil: none
+}
+
+// Process serves the locations that a ControlPlane assigns to a gateway, each
+// with a Reconciler and a Device of its own: what fails in one does not reach
+// another. Its methods are safe for concurrent use.
+//
+// A location that is not assigned any more is ended on this gateway: its
+// interface is taken away. A Process that stops leaves all of them in place.
+type Process struct {
+	c       ProcessConfig
+	running atomic.Bool
+	again   signal // a service has ended
+
+	mu       sync.Mutex
+	known    bool         // assigned came from the plane
+	assigned []LocationID // in order
+	services map[LocationID]*service
+}
+
+// service is one location, from its first assignment until its device is closed.
+type service struct {
+	at     LocationID
+	cancel context.CancelCauseFunc
+	r      *Reconciler // nil until the device is open
+	err    error       // why it is not open
+}
+
+// NewProcess checks c. It starts nothing.
+func NewProcess(c ProcessConfig) (*Process, error) {
+	for _, missing := range []struct {
+		field string
+		is    bool
+	}{
+		{"ID", c.ID == ""}, {"Plane", c.Plane == nil}, {"Open", c.Open == nil},
+	} {
+		if missing.is {
+			return nil, fmt.Errorf("gateway: new process: ProcessConfig.%s is missing", missing.field)
+		}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Trace == nil {
+		c.Trace = func(LocationID) Trace { return Trace{} }
+	}
+	return &Process{c: c, again: make(signal, 1), services: map[LocationID]*service{}}, nil
+}
+
+// Run serves until ctx ends; then it returns nil and leaves every interface in
+// place. It can run once at a time.
+func (p *Process) Run(ctx context.Context) error {
+	if !p.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("gateway: run process of %s: it is running already", p.c.ID)
+	}
+	defer p.running.Store(false)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	changed := make(signal, 1)
+	wg.Go(func() {
+		persist(ctx, p.c.Now, func(ctx context.Context) error { return p.follow(ctx, changed) }, func(err error) {
+			p.c.Log.Warn("the control plane is away; the locations served stay", "gateway", string(p.c.ID), "err", err)
+		})
+	})
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-p.again:
+		}
+		p.arrange(ctx, &wg)
+	}
+}
+
+// follow takes in what is assigned until the stream ends, and says why it did.
+func (p *Process) follow(ctx context.Context, changed signal) error {
+	for at, err := range p.c.Plane.Assigned(ctx, p.c.ID) {
+		if err != nil {
+			return err
+		}
+		at = slices.Clone(at)
+		slices.Sort(at)
+		p.mu.Lock()
+		p.assigned, p.known = slices.Compact(at), true
+		p.mu.Unlock()
+		changed.set()
+	}
+	return errEnded
+}
+
+// arrange begins what is assigned and ends what is not.
+func (p *Process) arrange(ctx context.Context, wg *sync.WaitGroup) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for at, s := range p.services {
+		if !slices.Contains(p.assigned, at) {
+			s.cancel(errUnassigned)
+		}
+	}
+	for _, at := range p.assigned {
+		if p.services[at] != nil {
+			continue // if it is being ended, it says when it has
+		}
+		s := &service{at: at}
+		p.services[at] = s
+		var inner context.Context
+		inner, s.cancel = context.WithCancelCause(ctx)
+		wg.Go(func() {
+			defer s.cancel(nil)
+			p.serve(ctx, inner, s)
+			p.mu.Lock()
+			delete(p.services, at)
+			p.mu.Unlock()
+			p.again.set()
+		})
+	}
+}
+
+// serve serves one location until inner ends, and ends it if that is why. outer
+// is the context of the process.
+func (p *Process) serve(outer, inner context.Context, s *service) {
+	d := p.open(inner, s)
+	if d == nil {
+		return
+	}
+	defer func() {
+		if err := d.Close(); err != nil {
+			p.c.Log.Warn("cannot close the device", "location", string(s.at), "err", err)
+		}
+	}()
+	r, err := NewReconciler(ReconcilerConfig{
+		ID: p.c.ID, Location: s.at, Device: d, Plane: p.c.Plane,
+		Poll: p.c.Poll, Version: p.c.Version, Now: p.c.Now, Log: p.c.Log, Trace: p.c.Trace(s.at),
+	})
+	p.mu.Lock()
+	s.r, s.err = r, err
+	p.mu.Unlock()
+	if err != nil {
+		p.c.Log.Error("cannot serve", "location", string(s.at), "err", err)
+		<-inner.Done()
+		return
+	}
+	_ = r.Run(inner) // has no error but that it runs already
+	if errors.Is(context.Cause(inner), errUnassigned) {
+		p.end(outer, s.at, d)
+	}
+}
+
+// open opens the device of a location, as often as it takes. It is nil when ctx
+// ends first.
+func (p *Process) open(ctx context.Context, s *service) Device {
+	b := newBackoff(10 * time.Second)
+	var first time.Time
+	for ctx.Err() == nil {
+		d, err := p.c.Open(ctx, s.at)
+		if err == nil && d == nil {
+			err = errors.New("gateway: Open returned no device")
+		}
+		if err == nil {
+			return d
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if first.IsZero() {
+			first = p.c.Now()
+			p.c.Log.Warn("cannot open the device", "location", string(s.at), "err", err)
+		}
+		p.mu.Lock()
+		s.err = err
+		p.mu.Unlock()
+		p.complain(ctx, s.at, Problem{What: "cannot open the device: " + err.Error(), At: first})
+		if !pause(ctx, b.NextBackOff()) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// complain reports that a location can not be served.
+func (p *Process) complain(ctx context.Context, at LocationID, what Problem) {
+	ctx, cancel := context.WithTimeout(ctx, answer)
+	defer cancel()
+	_ = p.c.Plane.Report(ctx, p.c.ID, at, Status{ // it is told again after the next attempt
+		Epoch: uint64(p.c.Now().UnixMicro()), Version: p.c.Version, Failed: []Problem{what}, Full: true,
+	})
+}
+
+// end takes the interface away, as often as it takes, unless the location is
+// assigned again.
+func (p *Process) end(ctx context.Context, at LocationID, d Device) {
+	b := newBackoff(10 * time.Second)
+	for ctx.Err() == nil && !p.serves(at) {
+		var have State
+		err := d.Observe(ctx, &have)
+		if err == nil {
+			err = d.Apply(ctx, Diff(Config{}, have))
+		}
+		if err == nil {
+			p.c.Log.Info("the location has ended here", "location", string(at))
+			return
+		}
+		p.c.Log.Warn("cannot end the location, and try again", "location", string(at), "err", err)
+		pause(ctx, b.NextBackOff())
+	}
+}
+
+func (p *Process) serves(at LocationID) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Contains(p.assigned, at)
+}
+
+// Locations lists, in order, what is assigned, as far as is known.
+func (p *Process) Locations() []LocationID {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.assigned)
+}
+
+// Reconciler returns the one that serves a location, or nil while its device is
+// not open.
+func (p *Process) Reconciler(at LocationID) *Reconciler {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s := p.services[at]; s != nil {
+		return s.r
+	}
+	return nil
+}
+
+// Ready returns nil if the data plane of every location that is assigned is
+// ready, as Reconciler.Ready says. Before anything is known to be assigned it is
+// not.
+func (p *Process) Ready() error {
+	p.mu.Lock()
+	known, assigned, services := p.known, slices.Clone(p.assigned), map[LocationID]service{}
+	for at, s := range maps.All(p.services) {
+		services[at] = *s
+	}
+	p.mu.Unlock()
+	if !known {
+		return fmt.Errorf("gateway: process %s is not ready: the control plane has not said what to serve", p.c.ID)
+	}
+	var all []error
+	for _, at := range assigned {
+		switch s := services[at]; {
+		case s.r != nil:
+			all = append(all, s.r.Ready())
+		case s.err != nil:
+			all = append(all, fmt.Errorf("gateway: location %s is not ready: cannot open its device: %w", at, s.err))
+		default:
+			all = append(all, fmt.Errorf("gateway: location %s is not ready: its device is being opened", at))
+		}
+	}
+	return errors.Join(all...)
+}
