@@ -92,6 +92,7 @@ func TestChecksFindWhatIsPlanted(t *testing.T) {
 
 		{"a silent skip", typed, "key/b_test.go", "package key\n\nimport \"testing\"\n\nfunc b(t *testing.T) { t.Skip() }", "key/b_test.go:5: a skip"},
 		{"a skip that can be refused", typed, "key/b_test.go", "package key\n\nimport \"testing\"\n\nfunc b(t *testing.T) { e(\"HOLDFAST_" + "REQUIRE\"); t.Skip() }", ""},
+		{"a skip that asks the lab's helper", typed, "key/b_test.go", "package key\n\nimport \"testing\"\n\nfunc b(t *testing.T) { e(testnet.RequireEnv); t.Skip() }", ""},
 		{"another thing that skips", typed, "key/b.go", "package key\n\nfunc b(t reader) { t.Skip() }", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

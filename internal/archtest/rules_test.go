@@ -183,6 +183,8 @@ func typed(files []source) (c complaints) {
 			switch n := n.(type) {
 			case *ast.BasicLit:
 				strict = strict || n.Kind == token.STRING && strings.Contains(n.Value, "HOLDFAST_"+"REQUIRE")
+			case *ast.Ident:
+				strict = strict || n.Name == "RequireEnv" // testnet's name for it
 			case *ast.CallExpr:
 				if s, ok := n.Fun.(*ast.SelectorExpr); ok && slices.Contains(skips, s.Sel.Name) {
 					found = append(found, n)
