@@ -83,7 +83,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "quickstart: %v\n", err)
 	}
 	if *asJSON {
-		if err := json.NewEncoder(stdout).Encode(r); err != nil {
+		enc := json.NewEncoder(stdout)
+		enc.SetEscapeHTML(false) // "&&" is for people to copy
+		if err := enc.Encode(r); err != nil {
 			fmt.Fprintf(stderr, "quickstart: %v\n", err)
 			return exitFailed
 		}

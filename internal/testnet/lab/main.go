@@ -62,7 +62,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 		f.PrintDefaults()
 		fmt.Fprintf(stderr, "\nScenarios:\n%s", listing())
 	}
-	if err := f.Parse(args); err != nil {
+	names, err := intersperse(f, args)
+	if err != nil {
 		return o, err
 	}
 	if o.runs < 1 || o.runs > 10_000 {
@@ -71,9 +72,21 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.seed == 0 {
 		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, printed with the result
 	}
-	var err error
-	o.scenarios, err = choose(f.Args())
+	o.scenarios, err = choose(names)
 	return o, err
+}
+
+// intersperse reads flags wherever they stand, and returns what is none.
+func intersperse(f *flag.FlagSet, args []string) (names []string, err error) {
+	for {
+		if err := f.Parse(args); err != nil {
+			return nil, err
+		}
+		if f.NArg() == 0 {
+			return names, nil
+		}
+		names, args = append(names, f.Arg(0)), f.Args()[1:]
+	}
 }
 
 // choose finds the scenarios of those names; none means all.
@@ -85,11 +98,7 @@ func choose(names []string) ([]Scenario, error) {
 	for _, name := range names {
 		i := slices.IndexFunc(scenarios(), func(s Scenario) bool { return s.Name == name })
 		if i < 0 {
-			hint := ""
-			if strings.HasPrefix(name, "-") {
-				hint = " (flags go before the scenarios)"
-			}
-			return nil, fmt.Errorf("no scenario %q%s; there are:\n%s", name, hint, listing())
+			return nil, fmt.Errorf("no scenario %q; there are:\n%s", name, listing())
 		}
 		out = append(out, scenarios()[i])
 	}

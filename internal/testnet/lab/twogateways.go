@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -99,8 +100,12 @@ func same(want gateway.Config, have gateway.State) error {
 		return fmt.Errorf("exists %v, up %v, filtered %v, forwarding %v", have.Exists, have.Up, have.Filtered, have.Forwarding)
 	}
 	i, j := want.Interface, have.Interface
-	if i.Key != j.Key || i.Port != j.Port || i.MTU != j.MTU || i.Mark != j.Mark {
-		return fmt.Errorf("interface has port %d, MTU %d, mark %d; want %d, %d, %d (or another key)", j.Port, j.MTU, j.Mark, i.Port, i.MTU, i.Mark)
+	if i.Key != j.Key || i.Port != j.Port || i.MTU != j.MTU || i.Mark != j.Mark ||
+		!slices.Equal(i.Addrs, j.Addrs) || !slices.Equal(i.Masquerade, j.Masquerade) {
+		return fmt.Errorf("the interface has %v, want %v", j, i)
+	}
+	if routes := routed(want); !slices.Equal(routes, have.Routes) {
+		return fmt.Errorf("routes %v, want %v", have.Routes, routes)
 	}
 	if len(want.Peers) != len(have.Peers) {
 		return fmt.Errorf("%d peers, want %d", len(have.Peers), len(want.Peers))
@@ -108,12 +113,26 @@ func same(want gateway.Config, have gateway.State) error {
 	for n, p := range want.Peers {
 		q := have.Peers[n]
 		if p.Key != q.Key || p.Preshared != q.Preshared || p.Keepalive != q.Keepalive ||
-			fmt.Sprint(p.AllowedIPs) != fmt.Sprint(q.AllowedIPs) {
+			!slices.Equal(p.AllowedIPs, q.AllowedIPs) {
 			return fmt.Errorf("peer %d is %s %v every %v, want %s %v every %v",
 				n, q.Key, q.AllowedIPs, q.Keepalive, p.Key, p.AllowedIPs, p.Keepalive)
 		}
 	}
 	return nil
+}
+
+// routed are the prefixes of peers that the interface's own networks lack.
+func routed(want gateway.Config) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range want.Peers {
+		for _, a := range p.AllowedIPs {
+			if !slices.ContainsFunc(want.Interface.Addrs, func(n netip.Prefix) bool { return n.Contains(a.Addr()) }) {
+				out = append(out, a)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
 }
 
 // changer makes changes of every kind, drawn from the run's seed.
