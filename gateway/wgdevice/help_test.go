@@ -6,6 +6,8 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"os"
+	"os/exec"
 	"slices"
 	"testing"
 	"time"
@@ -91,4 +93,27 @@ func gate(peers ...gateway.Peer) gateway.Config {
 		},
 		Peers: peers,
 	}
+}
+
+// packages is where a program comes from.
+var packages = map[string]string{"ip": "iproute2", "nft": "nftables", "sysctl": "procps", "sh": "dash"}
+
+// run runs a program in the host and returns what it wrote. Without the program
+// the test is skipped.
+func run(t *testing.T, h *testnet.Host, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(args[0]); err != nil {
+		missing := &testnet.MissingError{What: "program " + testnet.Requirement(args[0]), Why: err, Fix: "apt-get install " + packages[args[0]]}
+		if os.Getenv(testnet.RequireEnv) == "all" {
+			require.NoError(t, missing)
+		}
+		t.Skip(missing)
+	}
+	var out []byte
+	err := h.Do(func() (err error) {
+		out, err = exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		return err
+	})
+	require.NoError(t, err, "%v: %s", args, out)
+	return string(out)
 }

@@ -3,7 +3,6 @@
 package wgdevice_test
 
 import (
-	"os/exec"
 	"strconv"
 	"testing"
 	"time"
@@ -12,18 +11,6 @@ import (
 
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
-
-// run runs a program in the host.
-func run(t *testing.T, h *testnet.Host, args ...string) string {
-	t.Helper()
-	var out []byte
-	err := h.Do(func() (err error) {
-		out, err = exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
-		return err
-	})
-	require.NoError(t, err, "%v: %s", args, out)
-	return string(out)
-}
 
 func TestChanges(t *testing.T) {
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
