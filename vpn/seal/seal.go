@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"unique"
 
 	"golang.org/x/crypto/chacha20poly1305"
 )
@@ -38,19 +39,26 @@ const version = "hf1"
 // value is no secret, and does not open.
 type Text string
 
-// Key is a key of a ring. It does not print and does not marshal.
-type Key struct{ b [KeySize]byte }
+// Key is a key of a ring. It does not print and does not marshal. It holds its
+// bytes behind a handle to a string, because fmt does not ask a value in an
+// unexported field how to print it, but follows no pointer to a string.
+type Key struct{ h unique.Handle[string] }
 
 // NewKey makes a key from the system's random source.
 func NewKey() Key {
-	var k Key
-	_, _ = rand.Read(k.b[:]) // never fails: crypto/rand ends the program instead
-	return k
+	var b [KeySize]byte
+	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
+	return KeyFrom(b)
 }
 
 // KeyFrom makes a key of bytes that the caller keeps elsewhere, in a file or a
 // credential.
-func KeyFrom(b [KeySize]byte) Key { return Key{b} }
+func KeyFrom(b [KeySize]byte) Key {
+	if b == [KeySize]byte{} {
+		return Key{}
+	}
+	return Key{unique.Make(string(b[:]))}
+}
 
 // Format prints "(secret)" for every verb.
 func (Key) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("(secret)")) }
@@ -62,20 +70,27 @@ func (Key) LogValue() slog.Value { return slog.StringValue("(secret)") }
 func (Key) MarshalText() ([]byte, error) { return nil, errors.New("seal: a key does not marshal") }
 
 // Reveal returns the key's bytes: handle with care.
-func (k Key) Reveal() [KeySize]byte { return k.b }
+func (k Key) Reveal() [KeySize]byte {
+	if k == (Key{}) {
+		return [KeySize]byte{}
+	}
+	return [KeySize]byte([]byte(k.h.Value()))
+}
 
 // id names a key without telling anything of it.
 func (k Key) id() string {
-	sum := sha256.Sum256(append([]byte("holdfast seal key id\x00"), k.b[:]...))
+	b := k.Reveal()
+	sum := sha256.Sum256(append([]byte("holdfast seal key id\x00"), b[:]...))
 	return hex.EncodeToString(sum[:6])
 }
 
 // Keyring seals with its first key and opens with any. It is safe for
-// concurrent use, and prints as the ids of its keys.
+// concurrent use, and prints as the ids of its keys. Make one with New or
+// Ephemeral.
 type Keyring struct {
 	first string
 	ids   []string
-	keys  map[string]cipher.AEAD
+	keys  map[string]func() cipher.AEAD // functions, because those never print what they hold
 }
 
 // New makes a ring. It fails without a key, with the same key twice, and with a
@@ -84,7 +99,7 @@ func New(keys ...Key) (*Keyring, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: a keyring needs at least one key")
 	}
-	r := &Keyring{keys: make(map[string]cipher.AEAD, len(keys))}
+	r := &Keyring{keys: make(map[string]func() cipher.AEAD, len(keys))}
 	for i, k := range keys {
 		if k == (Key{}) {
 			return nil, fmt.Errorf("seal: key %d of the ring is all zero", i+1)
@@ -93,11 +108,12 @@ func New(keys ...Key) (*Keyring, error) {
 		if r.keys[id] != nil {
 			return nil, fmt.Errorf("seal: key %s is in the ring twice", id)
 		}
-		aead, err := chacha20poly1305.NewX(k.b[:])
+		b := k.Reveal()
+		aead, err := chacha20poly1305.NewX(b[:])
 		if err != nil {
 			return nil, fmt.Errorf("seal: key %s: %w", id, err)
 		}
-		r.keys[id] = aead
+		r.keys[id] = func() cipher.AEAD { return aead }
 		r.ids = append(r.ids, id)
 	}
 	r.first = r.ids[0]
@@ -109,7 +125,7 @@ func New(keys ...Key) (*Keyring, error) {
 func Ephemeral() *Keyring {
 	r, err := New(NewKey())
 	if err != nil {
-		panic(err) // a fresh random key is neither zero nor a duplicate
+		panic(err) //nolint:forbidigo // cannot be: a fresh random key is neither zero nor a duplicate
 	}
 	return r
 }
@@ -122,7 +138,7 @@ func (r *Keyring) String() string { return "keyring(" + strings.Join(r.ids, " ")
 func (r *Keyring) Seal(secret []byte, bound string) Text {
 	nonce := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(secret)+chacha20poly1305.Overhead)
 	_, _ = rand.Read(nonce) // never fails: crypto/rand ends the program instead
-	sealed := r.keys[r.first].Seal(nonce, nonce, secret, []byte(version+"/"+bound))
+	sealed := r.keys[r.first]().Seal(nonce, nonce, secret, []byte(version+"/"+bound))
 	return Text(version + "." + r.first + "." + base64.RawURLEncoding.EncodeToString(sealed))
 }
 
@@ -133,8 +149,8 @@ func (r *Keyring) Open(t Text, bound string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnreadable, bound, err)
 	}
-	aead := r.keys[id]
-	if aead == nil {
+	key := r.keys[id]
+	if key == nil {
 		return nil, fmt.Errorf("%w: %s: sealed with key %s, which is not in the ring: add that key", ErrUnreadable, bound, id)
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(body)
@@ -142,7 +158,7 @@ func (r *Keyring) Open(t Text, bound string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s: damaged text", ErrUnreadable, bound)
 	}
 	nonce, sealed := sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:]
-	secret, err := aead.Open(nil, nonce, sealed, []byte(version+"/"+bound))
+	secret, err := key().Open(nil, nonce, sealed, []byte(version+"/"+bound))
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: changed, or sealed for another place", ErrUnreadable, bound)
 	}
@@ -150,8 +166,12 @@ func (r *Keyring) Open(t Text, bound string) ([]byte, error) {
 }
 
 // Stale says whether t was not sealed with the ring's first key: then opening
-// and sealing it again finishes a rotation.
+// and sealing it again finishes a rotation. The zero Text is not stale, for
+// there is nothing to seal.
 func (r *Keyring) Stale(t Text) bool {
+	if t == "" {
+		return false
+	}
 	id, _, err := t.split()
 	return err != nil || id != r.first
 }

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"unique"
 )
 
 // Size is the length of every WireGuard key in bytes.
@@ -71,8 +72,18 @@ func (k *Public) UnmarshalText(text []byte) error {
 	return err
 }
 
-// secret is what the secret kinds share.
-type secret struct{ b [Size]byte }
+// secret is what the secret kinds share. It holds its bytes behind a handle,
+// which is comparable like the bytes, because fmt does not ask a value in an
+// unexported field how to print it. Of a handle to a string fmt can only print
+// the address; one to an array it would follow.
+type secret struct{ h unique.Handle[string] }
+
+func conceal(b [Size]byte) secret {
+	if b == [Size]byte{} {
+		return secret{}
+	}
+	return secret{unique.Make(string(b[:]))}
+}
 
 // Format prints "(secret)" for every verb, so that %x and %v of a struct that
 // holds a secret show nothing either.
@@ -97,13 +108,21 @@ func (secret) MarshalJSON() ([]byte, error) { return nil, ErrSecret }
 func (secret) MarshalBinary() ([]byte, error) { return nil, ErrSecret }
 
 // IsZero says whether there is no key.
-func (s secret) IsZero() bool { return s.b == [Size]byte{} }
+func (s secret) IsZero() bool { return s == secret{} }
 
 // Reveal returns the key's bytes: handle with care.
-func (s secret) Reveal() [Size]byte { return s.b }
+func (s secret) Reveal() [Size]byte {
+	if s.IsZero() {
+		return [Size]byte{}
+	}
+	return [Size]byte([]byte(s.h.Value()))
+}
 
 // RevealText returns the key in base64, as wg(8) takes it: handle with care.
-func (s secret) RevealText() string { return base64.StdEncoding.EncodeToString(s.b[:]) }
+func (s secret) RevealText() string {
+	b := s.Reveal()
+	return base64.StdEncoding.EncodeToString(b[:])
+}
 
 // Private is a Curve25519 private key. The zero value is no key.
 type Private struct{ secret }
@@ -122,7 +141,7 @@ func PrivateFrom(b [Size]byte) Private {
 		b[0] &= 248
 		b[31] = b[31]&127 | 64
 	}
-	return Private{secret{b}}
+	return Private{conceal(b)}
 }
 
 // ParsePrivate reads a private key in standard base64. The zero key is refused.
@@ -143,7 +162,8 @@ func (k Private) Public() Public {
 	if k.IsZero() {
 		return Public{}
 	}
-	p, err := ecdh.X25519().NewPrivateKey(k.b[:])
+	b := k.Reveal()
+	p, err := ecdh.X25519().NewPrivateKey(b[:])
 	if err != nil { // the length is right, and nothing else is refused
 		return Public{}
 	}
@@ -158,17 +178,17 @@ type Preshared struct{ secret }
 func NewPreshared() Preshared {
 	var b [Size]byte
 	_, _ = rand.Read(b[:]) // never fails: crypto/rand ends the program instead
-	return Preshared{secret{b}}
+	return Preshared{conceal(b)}
 }
 
 // PresharedFrom makes a preshared key of 32 bytes.
-func PresharedFrom(b [Size]byte) Preshared { return Preshared{secret{b}} }
+func PresharedFrom(b [Size]byte) Preshared { return Preshared{conceal(b)} }
 
 // ParsePreshared reads a preshared key in standard base64. Zero is allowed: it
 // means none. The error does not quote the input.
 func ParsePreshared(s string) (Preshared, error) {
 	b, err := parse("preshared key", s)
-	return Preshared{secret{b}}, err
+	return Preshared{conceal(b)}, err
 }
 
 // parse reads a key strictly: one way to write each key, so that equal keys
