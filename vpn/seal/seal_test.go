@@ -43,6 +43,9 @@ func TestThereAndBack(t *testing.T) {
 	})
 }
 
+// fixed is "secret" for "row/1", sealed with key('k') and a nonce of only 'n'.
+const fixed = "hf1.f8c1c6fd6573.bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5uhp2rx6MskeW80ynq46Atzd_GV_xmbQ"
+
 // A text made by an earlier release has to stay readable: this one was made
 // outside this package, of the format as it is documented.
 func TestFormatIsFixed(t *testing.T) {
@@ -52,9 +55,8 @@ func TestFormatIsFixed(t *testing.T) {
 	require.NoError(t, err)
 	nonce := bytes.Repeat([]byte{'n'}, chacha20poly1305.NonceSizeX)
 	body := aead.Seal(nonce, nonce, []byte("secret"), []byte("hf1/row/1"))
-	const text = "hf1.f8c1c6fd6573.bm5ubm5ubm5ubm5ubm5ubm5ubm5ubm5uhp2rx6MskeW80ynq46Atzd_GV_xmbQ"
-	require.Equal(t, text, "hf1.f8c1c6fd6573."+base64.RawURLEncoding.EncodeToString(body))
-	got, err := ring(t, k).Open(text, "row/1")
+	require.Equal(t, fixed, "hf1.f8c1c6fd6573."+base64.RawURLEncoding.EncodeToString(body))
+	got, err := ring(t, k).Open(fixed, "row/1")
 	require.NoError(t, err)
 	require.Equal(t, "secret", string(got))
 }
@@ -186,15 +188,14 @@ func TestRingIsSafeForConcurrentUse(t *testing.T) {
 }
 
 func FuzzOpen(f *testing.F) {
-	r, err := seal.New(key(1), key(2))
+	r, err := seal.New(key(1), key('k'))
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := r.Seal([]byte("secret"), "row")
-	f.Add(string(good), "row")
-	f.Add(string(good), "other")
+	f.Add(fixed, "row/1")
+	f.Add(fixed, "row/2")
 	f.Add("hf1..", "")
-	f.Add(string(good[:17]), "row")
+	f.Add(fixed[:17], "row/1")
 	f.Fuzz(func(t *testing.T, text, bound string) {
 		got, err := r.Open(seal.Text(text), bound)
 		r.Stale(seal.Text(text))
@@ -203,7 +204,7 @@ func FuzzOpen(f *testing.F) {
 			require.Nil(t, got)
 			return
 		}
-		require.Equal(t, string(good), text, "nobody can make a text without the key")
-		require.Equal(t, "row", bound)
+		require.Equal(t, fixed, text, "nobody can make a text without the key")
+		require.Equal(t, "row/1", bound)
 	})
 }
