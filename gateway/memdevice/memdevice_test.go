@@ -1,0 +1,34 @@
+package memdevice_test
+
+import (
+	"net/netip"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+func TestDevice(t *testing.T) {
+	gatewaytest.RunDevice(t, func(testing.TB) gatewaytest.Harness {
+		d := memdevice.New()
+		return gatewaytest.Harness{
+			Open: func(testing.TB) gateway.Device { return d.Open() },
+			Talk: func(tb testing.TB, peer wgkey.Private) {
+				tb.Helper()
+				require.True(tb, d.Hear(peer.Public(), memdevice.Traffic{
+					Rx: 180, Tx: 92, Handshake: time.Now(), Endpoint: netip.MustParseAddrPort("192.0.2.1:7"),
+				}))
+			},
+			TakePort: func(tb testing.TB, port uint16) {
+				tb.Helper()
+				tb.Cleanup(d.TakePort(port))
+			},
+			Foreign: func(testing.TB) { d.SetForeign(true) },
+		}
+	})
+}
