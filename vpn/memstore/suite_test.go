@@ -3,17 +3,11 @@ package memstore_test
 import (
 	"testing"
 
-	"github.com/holdfastvpn/holdfast/location"
-	"github.com/holdfastvpn/holdfast/location/locationtest"
-	"github.com/holdfastvpn/holdfast/peer"
-	"github.com/holdfastvpn/holdfast/peer/peertest"
+	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/memstore"
+	"github.com/holdfastvpn/holdfast/vpn/vpntest"
 )
 
-func TestLocations(t *testing.T) {
-	locationtest.RunStore(t, func(testing.TB) location.Store { return memstore.New().Locations() })
-}
-
-func TestDevices(t *testing.T) {
-	peertest.RunStore(t, func(testing.TB) peer.Store { return memstore.New().Devices() })
+func TestStores(t *testing.T) {
+	vpntest.RunStores(t, func(testing.TB) vpn.Stores { return memstore.New() })
 }
