@@ -33,5 +33,5 @@ type Run struct {
 
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
-	return []Scenario{twoGateways(), noReset(), drift(), floatingAddress()}
+	return []Scenario{twoGateways(), noReset(), drift(), refused(), floatingAddress()}
 }

@@ -131,6 +131,11 @@ func (g *gw) halt() error {
 	return stop()
 }
 
+// end takes the gateway's interface away.
+func (g *gw) end(ctx context.Context) error {
+	return g.by(func(dev gateway.Device) error { return scene.End(ctx, dev) })
+}
+
 // open returns a further handle of the gateway's interface.
 func (g *gw) open() (*wgdevice.Device, error) {
 	return wgdevice.Open(wgdevice.Config{
@@ -280,7 +285,7 @@ func (w *world) close() error {
 		errs = append(errs, t.Down(ctx))
 	}
 	for _, g := range w.gateways {
-		errs = append(errs, g.by(func(dev gateway.Device) error { return scene.End(ctx, dev) }))
+		errs = append(errs, g.end(ctx))
 	}
 	if w.scene != nil {
 		errs = append(errs, w.scene.Net.Close())
