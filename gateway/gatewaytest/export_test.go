@@ -3,4 +3,6 @@ package gatewaytest
 // The cases of the suites, to be run against implementations with a fault.
 var (
 	DeviceCases = deviceCases
+	LinkCases   = linkCases
+	OriginCases = originCases
 )

@@ -48,27 +48,30 @@ func Interface() gateway.Interface {
 	}
 }
 
-// Peers returns n valid peers in key order. The peer of Keys(n)[i] has one IPv4
-// address, counted up from 10.20.1.0, and one IPv6 address, from fd20::100. With
-// many of them, keys are made from a digest alone, and nobody has their private
-// halves.
+// Peers returns Peer(1) to Peer(n) in key order.
 func Peers(n int) []gateway.Peer {
-	const pairs = 1000 // so many public keys are worked out for real
 	out := make([]gateway.Peer, n)
 	for i := range out {
-		key := wgkey.Public(digest("public", i+1))
-		if n <= pairs {
-			key = PrivateKey(i + 1).Public()
-		}
-		n := i + 256
-		v4 := netip.AddrFrom4([4]byte{10, 20 + byte(n>>16), byte(n >> 8), byte(n)})
-		v6 := [16]byte{0: 0xfd, 1: 0x20, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)}
-		out[i] = gateway.Peer{Key: key, AllowedIPs: []netip.Prefix{
-			netip.PrefixFrom(v4, 32), netip.PrefixFrom(netip.AddrFrom16(v6), 128),
-		}}
+		out[i] = Peer(i + 1)
 	}
 	slices.SortFunc(out, func(a, b gateway.Peer) int { return a.Key.Compare(b.Key) })
 	return out
+}
+
+// Peer returns the n-th of a fixed series of valid peers, n from 1 on. It has one
+// IPv4 address, counted up from 10.20.1.1, and one IPv6 address, from fd20::101.
+// Its private key is PrivateKey(n), but from the 1001st on it is nobody's, since
+// working out public keys takes time.
+func Peer(n int) gateway.Peer {
+	const pairs = 1000
+	key := wgkey.Public(digest("public", n))
+	if n <= pairs {
+		key = PrivateKey(n).Public()
+	}
+	n += 256
+	v4 := netip.AddrFrom4([4]byte{10, 20 + byte(n>>16), byte(n >> 8), byte(n)})
+	v6 := netip.AddrFrom16([16]byte{0: 0xfd, 1: 0x20, 13: byte(n >> 16), 14: byte(n >> 8), 15: byte(n)})
+	return gateway.Peer{Key: key, AllowedIPs: []netip.Prefix{netip.PrefixFrom(v4, 32), netip.PrefixFrom(v6, 128)}}
 }
 
 // Config returns a valid configuration with n peers, at a revision.
