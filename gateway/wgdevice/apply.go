@@ -53,7 +53,9 @@ func (r *round) start() error {
 		return nil
 	}
 	if whose == stranger {
-		r.log.Warn("adopting an interface that somebody else made", "interface", r.name)
+		r.log.Warn("marking an interface as ours that is not", "interface", r.name, "alias", link.Attrs().Alias)
+	}
+	if whose == stranger || link.Attrs().Group == group {
 		if err := r.markLink(link, Kernel); err != nil {
 			return fmt.Errorf("wgdevice: adopt %s: %w", r.name, err)
 		}

@@ -104,7 +104,8 @@ func (d *Device) configure(ctx context.Context, link netlink.Link, wg wireguard,
 	if has(gateway.FieldFilter) {
 		errs = append(errs, d.refilter(ctx, want))
 	}
-	if has(gateway.FieldForwarding) {
+	// New addresses may be of a family that nobody had to forward before.
+	if has(gateway.FieldForwarding | gateway.FieldAddrs) {
 		d.unforwarded = d.forward(ctx, want.Addrs)
 	}
 	// Last, and only over a filter that is as it shall be.

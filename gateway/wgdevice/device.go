@@ -28,6 +28,9 @@ type Device struct {
 	filter *filter
 	kernel *kernel // nil until it is needed
 
+	// known is the index of the link that was ours when we looked last: it stays
+	// ours when somebody puts another alias in place of our mark.
+	known int
 	// unforwarded is why packets are not forwarded, in words, when forwarding
 	// was asked for last.
 	unforwarded []string

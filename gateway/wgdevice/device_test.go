@@ -8,18 +8,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
 func TestMain(m *testing.M) { testnet.Main(m) }
 
-func TestReconcile(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestReconcile(t *testing.T) { each(t, testReconcile) }
+
+func testReconcile(t *testing.T, back wgdevice.Backend) {
 	net := testnet.ForTest(t)
-	d := open(t, inside(net.Host("gw")))
+	d := open(t, inside(net.Host("gw"), back))
 
 	t.Run("nothing is there at first", func(t *testing.T) {
-		require.Equal(t, gateway.State{Backend: "userspace"}, observe(t, d))
+		require.Equal(t, gateway.State{Backend: string(back)}, observe(t, d))
 	})
 	want := gate(
 		gateway.Peer{Key: public(1), AllowedIPs: list("10.20.0.2/32", "fd20::2/128")},

@@ -9,12 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 )
 
 // What somebody does by hand is seen, one round repairs it, and a second round
 // has nothing to do.
-func TestDrift(t *testing.T) {
-	p := newPair(t)
+func TestDrift(t *testing.T) { each(t, testDrift) }
+
+func testDrift(t *testing.T, back wgdevice.Backend) {
+	p := newPair(t, back)
 	p.wantGate.Peers[0].AllowedIPs = list("10.20.0.2/32", "172.30.0.0/24", "fd20::2/128", "fd99::/64")
 	reconcile(t, p.gate, p.wantGate)
 	p.talk(t)

@@ -188,11 +188,11 @@ func TestKernelWithoutNftables(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, d.Close()) })
 	want := gateway.Interface{Key: wgkey.NewPrivate(), Port: 51820, MTU: 1420, Addrs: someSources[3:4]}
-	make := gateway.Plan{{Verb: gateway.Configure, Fields: gateway.FieldsAll, Interface: want}}
+	create := gateway.Plan{{Verb: gateway.Configure, Fields: gateway.FieldsAll, Interface: want}}
 	working := d.filter.connect
 	for _, errno := range []syscall.Errno{unix.EPROTONOSUPPORT, unix.EOPNOTSUPP} {
 		d.filter.connect = func() (*nftables.Conn, *nl.NetlinkSocket, error) { return nil, nil, errno }
-		err = d.Apply(t.Context(), make)
+		err = d.Apply(t.Context(), create)
 		require.ErrorIs(t, err, errno)
 		require.ErrorContains(t, err, "this kernel lacks nftables")
 		require.ErrorContains(t, err, "modprobe")
@@ -206,7 +206,7 @@ func TestKernelWithoutNftables(t *testing.T) {
 	}
 
 	d.filter.connect = working
-	require.NoError(t, d.Apply(t.Context(), make))
+	require.NoError(t, d.Apply(t.Context(), create))
 	require.NoError(t, d.filter.close())
 	d.filter.connect = func() (*nftables.Conn, *nl.NetlinkSocket, error) { return nil, nil, unix.EPROTONOSUPPORT }
 	var s gateway.State

@@ -42,8 +42,21 @@ func public(n int) (k wgkey.Public) {
 }
 
 // inside is the Config for an interface in the host.
-func inside(h *testnet.Host) wgdevice.Config {
-	return wgdevice.Config{Name: "wg0", NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: wgdevice.Userspace}
+func inside(h *testnet.Host, back wgdevice.Backend) wgdevice.Config {
+	return wgdevice.Config{Name: "wg0", NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: back}
+}
+
+// each runs the test with WireGuard in user space, and again with that of the
+// kernel where there is one.
+func each(t *testing.T, test func(*testing.T, wgdevice.Backend)) {
+	t.Helper()
+	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+	t.Run(string(wgdevice.Userspace), func(t *testing.T) { test(t, wgdevice.Userspace) })
+	if err := testnet.Check(testnet.KernelWireGuard); err != nil {
+		t.Log("not repeated:", err)
+		return
+	}
+	t.Run(string(wgdevice.Kernel), func(t *testing.T) { test(t, wgdevice.Kernel) })
 }
 
 // open opens the interface, and ends it with the test.
@@ -85,7 +98,7 @@ func gate(peers ...gateway.Peer) gateway.Config {
 	slices.SortFunc(peers, func(a, b gateway.Peer) int { return a.Key.Compare(b.Key) })
 	return gateway.Config{
 		Interface: gateway.Interface{
-			Key:        wgkey.PrivateFrom([32]byte{1}),
+			Key:        wgkey.PrivateFrom([32]byte{1: 1}),
 			Port:       51820,
 			Addrs:      list("10.20.0.1/16", "fd20::1/64"),
 			MTU:        1420,

@@ -28,12 +28,13 @@ func handles(t *testing.T) int {
 }
 
 // Neither handles nor interfaces leave anything open, or running, behind.
-func TestNothingLeaks(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestNothingLeaks(t *testing.T) { each(t, testNothingLeaks) }
+
+func testNothingLeaks(t *testing.T, back wgdevice.Backend) {
 	h := testnet.ForTest(t).Host("gw")
 	want := gate(others(5)...)
 	once := func(end bool) {
-		d, err := wgdevice.Open(inside(h))
+		d, err := wgdevice.Open(inside(h, back))
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		d.Changes(ctx)
@@ -80,7 +81,7 @@ func TestFailedOpenLeaksNothing(t *testing.T) {
 	run(t, h, "ip", "link", "add", "wg0", "type", "bridge")
 	before := handles(t)
 	for range 5 {
-		_, err := wgdevice.Open(inside(h))
+		_, err := wgdevice.Open(inside(h, wgdevice.Userspace))
 		require.Error(t, err)
 		_, err = wgdevice.Open(wgdevice.Config{Name: "wg0", NetNS: "/proc/self/ns/mnt"})
 		require.Error(t, err)
@@ -89,13 +90,14 @@ func TestFailedOpenLeaksNothing(t *testing.T) {
 }
 
 // The handle of the namespace need not stay open, nor anything else of it.
-func TestNamespaceHandleMayGo(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestNamespaceHandleMayGo(t *testing.T) { each(t, testNamespaceHandleMayGo) }
+
+func testNamespaceHandleMayGo(t *testing.T, back wgdevice.Backend) {
 	net := testnet.ForTest(t)
 	h := net.Host("gw")
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", int(h.NS())))
 	require.NoError(t, err)
-	d, err := wgdevice.Open(wgdevice.Config{Name: "wg0", Backend: wgdevice.Userspace, NetNS: fmt.Sprintf("/proc/self/fd/%d", f.Fd())})
+	d, err := wgdevice.Open(wgdevice.Config{Name: "wg0", Backend: back, NetNS: fmt.Sprintf("/proc/self/fd/%d", f.Fd())})
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	reconcile(t, d, gate(others(1)...))
@@ -109,7 +111,7 @@ func BenchmarkPeers(b *testing.B) {
 	testnet.Need(b, testnet.Netns, testnet.TUN, testnet.Nftables)
 	net, err := testnet.New(b.Context(), testnet.Config{})
 	require.NoError(b, err)
-	d, err := wgdevice.Open(inside(net.Host("gw")))
+	d, err := wgdevice.Open(inside(net.Host("gw"), wgdevice.Userspace))
 	require.NoError(b, err)
 	want := gate()
 	for i := range n {

@@ -49,7 +49,10 @@ func (d *Device) find() (netlink.Link, standing, error) {
 	f := found{kind: kindOf(link), alias: a.Alias, group: a.Group, self: os.Getpid()}
 	f.engine = engines.get(d.spot()) != nil
 	whose, why := f.owner()
-	if whose == ours || whose == stranger && d.adopt {
+	if whose == ours {
+		d.known = a.Index
+	}
+	if whose == ours || whose == stranger && (d.adopt || d.known == a.Index) {
 		return link, whose, nil
 	}
 	return link, whose, errForeign(d.name, why)

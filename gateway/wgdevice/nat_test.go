@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
@@ -89,8 +90,10 @@ func parseSYN(b []byte, port uint16) (s synSeen, ok bool) {
 
 // A host behind the gateway sees the gateway's address, and a size that fits
 // through the tunnel; without masquerading it sees the client's.
-func TestMasqueradeAndClamp(t *testing.T) {
-	p := newPair(t)
+func TestMasqueradeAndClamp(t *testing.T) { each(t, testMasqueradeAndClamp) }
+
+func testMasqueradeAndClamp(t *testing.T, back wgdevice.Backend) {
+	p := newPair(t, back)
 	lan := p.net.Host("lan")
 	require.NoError(t, errors.Join(
 		p.net.Link(p.gw, "lan0", lan, "eth0"),
@@ -144,10 +147,11 @@ func TestMasqueradeAndClamp(t *testing.T) {
 }
 
 // What nft(8) makes of our table.
-func TestTableAsOthersReadIt(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestTableAsOthersReadIt(t *testing.T) { each(t, testTableAsOthersReadIt) }
+
+func testTableAsOthersReadIt(t *testing.T, back wgdevice.Backend) {
 	h := testnet.ForTest(t).Host("gw")
-	d := open(t, inside(h))
+	d := open(t, inside(h, back))
 	want := gate()
 	want.Interface.Masquerade = list("10.20.0.0/15", "10.24.0.0/16", "fd20::/64")
 	reconcile(t, d, want)

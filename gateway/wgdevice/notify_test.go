@@ -9,14 +9,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
-func TestChanges(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestChanges(t *testing.T) { each(t, testChanges) }
+
+func testChanges(t *testing.T, back wgdevice.Backend) {
 	net := testnet.ForTest(t)
 	h := net.Host("gw")
-	d := open(t, inside(h))
+	d := open(t, inside(h, back))
 	changes := d.Changes(t.Context())
 	quiet := func() {
 		for {

@@ -35,7 +35,7 @@ func TestConfigIsChecked(t *testing.T) {
 		{wgdevice.Config{Name: "all"}, "reserved"},
 		{wgdevice.Config{Name: "wg0", Backend: "fast"}, `backend "fast": want "kernel", "userspace" or nothing`},
 		{wgdevice.Config{Name: "wg0", NetNS: "/run/netns/nowhere"}, "open network namespace"},
-		{wgdevice.Config{Name: "wg0", NetNS: "/etc/passwd"}, "/etc/passwd is no network namespace"},
+		{wgdevice.Config{Name: "wg0", NetNS: "/proc/self/status"}, "/proc/self/status is no network namespace"},
 		{wgdevice.Config{Name: "wg0", NetNS: "/proc/self/ns/pid"}, "/proc/self/ns/pid is no network namespace"},
 	} {
 		d, err := wgdevice.Open(c.config)
@@ -48,8 +48,9 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 // What is not ours is refused by everything, and stays as it is.
-func TestForeign(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestForeign(t *testing.T) { each(t, testForeign) }
+
+func testForeign(t *testing.T, back wgdevice.Backend) {
 	for _, c := range []struct{ name, by, says string }{
 		{"a bridge", "ip link add wg0 type bridge", "wg0 is a bridge device that somebody else made: choose another name, or delete it (ip link delete wg0)"},
 		{"a cable", "ip link add wg0 type veth peer name wg1", "wg0 is a veth device"},
@@ -60,14 +61,14 @@ func TestForeign(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := testnet.ForTest(t).Host("gw")
-			d := open(t, inside(h))
+			d := open(t, inside(h, back))
 			run(t, h, "sh", "-ec", c.by)
 			before := run(t, h, "ip", "-d", "address")
 
-			_, err := wgdevice.Open(inside(h))
+			_, err := wgdevice.Open(inside(h, back))
 			require.ErrorIs(t, err, gateway.ErrForeign)
 			require.ErrorContains(t, err, c.says)
-			adopt := inside(h)
+			adopt := inside(h, back)
 			adopt.Adopt = true
 			_, err = wgdevice.Open(adopt)
 			require.ErrorIs(t, err, gateway.ErrForeign, "only WireGuard can be adopted")
@@ -92,8 +93,10 @@ func TestForeign(t *testing.T) {
 
 // A port that somebody has is named, and nothing is left of the interface; one
 // that runs goes on with its port.
-func TestPortInUse(t *testing.T) {
-	p := newPair(t)
+func TestPortInUse(t *testing.T) { each(t, testPortInUse) }
+
+func testPortInUse(t *testing.T, back wgdevice.Backend) {
+	p := newPair(t, back)
 	p.talk(t)
 	taken, err := p.gw.ListenUDP(at("0.0.0.0:4500"))
 	require.NoError(t, err)
@@ -120,7 +123,7 @@ func TestPortInUse(t *testing.T) {
 	failed := new(gateway.ApplyError)
 	require.ErrorAs(t, err, &failed)
 	require.Len(t, failed.Failed, 1, "the steps after it were not tried")
-	require.Equal(t, gateway.State{Backend: "userspace"}, observe(t, p.gate))
+	require.Equal(t, gateway.State{Backend: string(back)}, observe(t, p.gate))
 	require.Equal(t, before, run(t, p.gw, "sh", "-c", "ip -d address; ip route; nft list ruleset"))
 
 	require.NoError(t, taken.Close())
@@ -165,7 +168,7 @@ func TestMissingRights(t *testing.T) {
 		require.ErrorContains(t, err, "run as root, or with CAP_NET_ADMIN")
 	}
 	h := testnet.ForTest(t).Host("gw")
-	c := inside(h)
+	c := inside(h, wgdevice.Userspace)
 	var err error
 	onThread(t, func() error { return keepOnly(unix.CAP_NET_ADMIN) }, func() { _, err = wgdevice.Open(c) })
 	if err != nil { // the thread that enters may be another, with all rights
@@ -257,14 +260,15 @@ func TestReadOnlySysctl(t *testing.T) {
 }
 
 // A machine that learned its way to the internet from a router keeps it.
-func TestForwardingKeepsTheDefaultRoute(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestForwardingKeepsTheDefaultRoute(t *testing.T) { each(t, testForwardingKeepsTheDefaultRoute) }
+
+func testForwardingKeepsTheDefaultRoute(t *testing.T, back wgdevice.Backend) {
 	net := testnet.ForTest(t)
 	h := net.Host("gw")
 	require.NoError(t, net.Link(h, "eth0", net.Host("router"), "eth0"))
 	require.NoError(t, h.Sysctl("net.ipv6.conf.eth0.accept_ra", "1"))
 	run(t, h, "ip", "-6", "route", "add", "default", "dev", "eth0", "proto", "ra")
-	d := open(t, inside(h))
+	d := open(t, inside(h, back))
 	want := gate()
 	require.NoError(t, d.Apply(t.Context(), gateway.Diff(want, observe(t, d))))
 	s := observe(t, d)
@@ -284,9 +288,9 @@ func TestForwardingKeepsTheDefaultRoute(t *testing.T) {
 func TestOtherBackend(t *testing.T) {
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	h := testnet.ForTest(t).Host("gw")
-	d := open(t, inside(h))
+	d := open(t, inside(h, wgdevice.Userspace))
 	reconcile(t, d, gate())
-	c := inside(h)
+	c := inside(h, wgdevice.Userspace)
 	c.Backend = wgdevice.Kernel
 	_, err := wgdevice.Open(c)
 	require.ErrorContains(t, err, "runs on the userspace backend, and kernel was chosen")
@@ -303,7 +307,7 @@ func TestNoKernelWireGuard(t *testing.T) {
 		t.Log("this kernel has WireGuard: nothing to refuse")
 		return
 	}
-	c := inside(testnet.ForTest(t).Host("gw"))
+	c := inside(testnet.ForTest(t).Host("gw"), wgdevice.Userspace)
 	c.Backend = wgdevice.Kernel
 	_, err := wgdevice.Open(c)
 	require.ErrorIs(t, err, syscall.EOPNOTSUPP)
@@ -311,9 +315,10 @@ func TestNoKernelWireGuard(t *testing.T) {
 }
 
 // Without an interface there is nothing to set, and nothing left to take away.
-func TestAbsent(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN)
-	d := open(t, inside(testnet.ForTest(t).Host("gw")))
+func TestAbsent(t *testing.T) { each(t, testAbsent) }
+
+func testAbsent(t *testing.T, back wgdevice.Backend) {
+	d := open(t, inside(testnet.ForTest(t).Host("gw"), back))
 	peer, route := others(1)[0], prefix("172.30.0.0/24")
 	require.NoError(t, d.Apply(t.Context(), nil))
 	require.NoError(t, d.Apply(t.Context(), gateway.Plan{
@@ -330,9 +335,10 @@ func TestAbsent(t *testing.T) {
 	require.ErrorContains(t, failed.Failed[3], "verb 99")
 }
 
-func TestClosed(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN)
-	d := open(t, inside(testnet.ForTest(t).Host("gw")))
+func TestClosed(t *testing.T) { each(t, testClosed) }
+
+func testClosed(t *testing.T, back wgdevice.Backend) {
+	d := open(t, inside(testnet.ForTest(t).Host("gw"), back))
 	require.NoError(t, d.Close())
 	require.NoError(t, d.Close())
 	require.ErrorIs(t, d.Observe(t.Context(), &gateway.State{}), os.ErrClosed)
@@ -340,16 +346,17 @@ func TestClosed(t *testing.T) {
 }
 
 // A prefix that leads elsewhere is nobody's to take.
-func TestRouteOfSomebodyElse(t *testing.T) {
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+func TestRouteOfSomebodyElse(t *testing.T) { each(t, testRouteOfSomebodyElse) }
+
+func testRouteOfSomebodyElse(t *testing.T, back wgdevice.Backend) {
 	net := testnet.ForTest(t)
 	h := net.Host("gw")
 	require.NoError(t, net.Link(h, "eth0", net.Host("lan"), "eth0"))
 	require.NoError(t, h.Addr("eth0", prefix("172.30.0.1/24")))
 	run(t, h, "ip", "route", "add", "172.31.0.0/24", "dev", "eth0")
 	run(t, h, "ip", "route", "add", "fd99::/64", "dev", "eth0")
-	before := run(t, h, "sh", "-c", "ip route show dev eth0; ip -6 route show dev eth0")
-	d := open(t, inside(h))
+	before := run(t, h, "sh", "-c", "ip route show dev eth0; ip -6 route show fd99::/64")
+	d := open(t, inside(h, back))
 	peer := others(1)[0]
 	peer.AllowedIPs = list("172.29.0.0/24", "172.31.0.0/24", "fd99::/64")
 	err := d.Apply(t.Context(), gateway.Diff(gate(peer), observe(t, d)))
@@ -361,5 +368,5 @@ func TestRouteOfSomebodyElse(t *testing.T) {
 	require.Equal(t, list("172.29.0.0/24"), observe(t, d).Routes)
 	require.NoError(t, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Unroute, Route: prefix("172.31.0.0/24")}}))
 	require.NoError(t, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Unroute, Route: prefix("172.30.0.0/24")}}))
-	require.Equal(t, before, run(t, h, "sh", "-c", "ip route show dev eth0; ip -6 route show dev eth0"))
+	require.Equal(t, before, run(t, h, "sh", "-c", "ip route show dev eth0; ip -6 route show fd99::/64"))
 }

@@ -25,9 +25,8 @@ type pair struct {
 }
 
 // newPair makes a pair with a cable between the two.
-func newPair(t *testing.T) *pair {
+func newPair(t *testing.T, back wgdevice.Backend) *pair {
 	t.Helper()
-	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	net := testnet.ForTest(t)
 	p := &pair{net: net, gw: net.Host("gw"), client: net.Host("client")}
 	require.NoError(t, errors.Join(
@@ -44,7 +43,7 @@ func newPair(t *testing.T) *pair {
 			Keepalive: 25 * time.Second, Endpoint: at("192.0.2.1:51820"),
 		}},
 	}
-	p.gate, p.end = open(t, inside(p.gw)), open(t, inside(p.client))
+	p.gate, p.end = open(t, inside(p.gw, back)), open(t, inside(p.client, back))
 	reconcile(t, p.gate, p.wantGate)
 	reconcile(t, p.end, p.want)
 	return p
@@ -66,8 +65,10 @@ func (p *pair) talk(t *testing.T) {
 	}
 }
 
-func TestTraffic(t *testing.T) {
-	p := newPair(t)
+func TestTraffic(t *testing.T) { each(t, testTraffic) }
+
+func testTraffic(t *testing.T, back wgdevice.Backend) {
+	p := newPair(t, back)
 	p.talk(t)
 	s := observe(t, p.gate)
 	require.Len(t, s.Peers, 1)
