@@ -1,7 +1,12 @@
 package memtransport_test
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
@@ -11,5 +16,146 @@ import (
 func TestControlPlane(t *testing.T) {
 	gatewaytest.RunControlPlane(t, func(_ testing.TB, origin gateway.ControlPlane) gateway.ControlPlane {
 		return memtransport.New(origin)
+	})
+}
+
+// A slow link is a link all the same.
+func TestSlowControlPlane(t *testing.T) {
+	gatewaytest.RunControlPlane(t, func(_ testing.TB, origin gateway.ControlPlane) gateway.ControlPlane {
+		l := memtransport.New(origin)
+		l.Slow(time.Millisecond)
+		return l
+	})
+}
+
+// wire is a link with a watch on it.
+type wire struct {
+	*memtransport.Link
+
+	plane   *gatewaytest.Plane
+	got     []time.Duration // when an update came, since the wire was made
+	at      gateway.Revision
+	err     error
+	ended   bool
+	stop    context.CancelFunc
+	started time.Time
+}
+
+// onWire runs test in a bubble, with a watch that has its first update.
+func onWire(t *testing.T, test func(t *testing.T, w *wire)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		plane := gatewaytest.NewPlane()
+		plane.Assign("gw", "office")
+		plane.Put("office", gatewaytest.Config(1))
+		w := &wire{Link: memtransport.New(plane), plane: plane, started: time.Now()}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		w.stop = cancel
+		go func() {
+			for u, err := range w.Watch(ctx, "gw", "office", gateway.Revision{}) {
+				if err != nil {
+					w.err = err
+					break
+				}
+				w.got = append(w.got, time.Since(w.started))
+				w.at = u.To
+			}
+			w.ended = true
+		}()
+		synctest.Wait()
+		require.Len(t, w.got, 1)
+		test(t, w)
+	})
+}
+
+func (w *wire) report(t *testing.T) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return w.Report(ctx, "gw", "office", gateway.Status{Full: true})
+}
+
+func TestCutEndsStreams(t *testing.T) {
+	onWire(t, func(t *testing.T, w *wire) {
+		w.Cut()
+		synctest.Wait()
+		require.ErrorIs(t, w.err, memtransport.ErrCut)
+		require.True(t, w.ended)
+		require.ErrorIs(t, w.report(t), memtransport.ErrCut)
+		for _, err := range w.Watch(t.Context(), "gw", "office", w.at) {
+			require.ErrorIs(t, err, memtransport.ErrCut)
+		}
+		for _, err := range w.Assigned(t.Context(), "gw") {
+			require.ErrorIs(t, err, memtransport.ErrCut)
+		}
+		require.Empty(t, w.plane.Reports("gw", "office"))
+
+		w.Heal()
+		require.NoError(t, w.report(t))
+		rev := w.plane.RemovePeer("office", gatewaytest.Peer(1).Key)
+		for u, err := range w.Watch(t.Context(), "gw", "office", w.at) {
+			require.NoError(t, err)
+			require.Equal(t, rev, u.To)
+			require.Equal(t, w.at, u.From)
+			break
+		}
+	})
+}
+
+func TestCutEndsACallThatIsUnderWay(t *testing.T) {
+	onWire(t, func(t *testing.T, w *wire) {
+		w.Slow(time.Second)
+		go func() {
+			time.Sleep(500 * time.Millisecond)
+			w.Cut()
+		}()
+		require.ErrorIs(t, w.report(t), memtransport.ErrCut)
+		require.Equal(t, 500*time.Millisecond, time.Since(w.started))
+		require.Empty(t, w.plane.Reports("gw", "office"))
+	})
+}
+
+func TestStallIsNotNoticed(t *testing.T) {
+	onWire(t, func(t *testing.T, w *wire) {
+		w.Stall()
+		rev := w.plane.RemovePeer("office", gatewaytest.Peer(1).Key)
+		time.Sleep(time.Hour)
+		require.Len(t, w.got, 1)
+		require.False(t, w.ended)
+		require.ErrorIs(t, w.report(t), context.DeadlineExceeded)
+		w.Heal()
+		synctest.Wait()
+		require.Equal(t, rev, w.at, "what was said meanwhile is lost")
+		require.False(t, w.ended)
+
+		w.Stall()
+		w.Cut()
+		synctest.Wait()
+		require.ErrorIs(t, w.err, memtransport.ErrCut)
+	})
+}
+
+func TestSlowTakesItsTime(t *testing.T) {
+	onWire(t, func(t *testing.T, w *wire) {
+		w.Slow(time.Second)
+		w.plane.SetPeer("office", gatewaytest.Peer(2))
+		time.Sleep(999 * time.Millisecond)
+		synctest.Wait()
+		require.Len(t, w.got, 1)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		require.Equal(t, []time.Duration{0, time.Second}, w.got)
+		began := time.Now()
+		require.NoError(t, w.report(t))
+		require.Equal(t, 2*time.Second, time.Since(began), "there and back")
+		w.Slow(0)
+		w.plane.SetPeer("office", gatewaytest.Peer(3))
+		synctest.Wait()
+		require.Len(t, w.got, 3)
+		w.stop()
+		synctest.Wait()
+		require.True(t, w.ended)
+		require.NoError(t, w.err, "a reader that leaves is told no reason")
 	})
 }
