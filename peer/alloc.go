@@ -2,7 +2,6 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -105,26 +104,33 @@ func (a *allocator) build(ctx context.Context, l location.Location, stale *locat
 	return nil
 }
 
-// settle ends what take began: err is how the write went, and kept is what the
-// row holds now.
-func (a *allocator) settle(given, kept []netip.Addr, err error) {
+// outcome is how a write went.
+type outcome int
+
+const (
+	written outcome = iota
+	failed          // nothing was written, as far as one knows
+	taken           // somebody else had an address
+)
+
+// settle ends what take began; kept is what the row holds now.
+func (a *allocator) settle(given, kept []netip.Addr, how outcome) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, addr := range given {
 		delete(a.pending, addr)
 	}
-	switch {
-	case errors.Is(err, ErrAddressTaken) && len(given) > 0:
-		a.missed++ // somebody has them: they stay taken here too
+	if how == taken && len(given) > 0 {
+		a.missed++ // somebody has them, so they stay taken here too
 		return
-	case err != nil:
-		kept = nil // if it was written after all, somebody will meet it
-	default:
+	}
+	if how == written {
 		a.missed = 0
 	}
 	if a.pool == nil {
 		return
 	}
+	// What failed may have been written after all: then somebody will meet it.
 	for _, addr := range given {
 		if !slices.Contains(kept, addr) {
 			a.pool.Free(addr)

@@ -62,19 +62,21 @@ func (s *Service) allot(ctx context.Context, id DeviceID, spots []spot, edit fun
 				return err
 			})
 		}
-		s.settle(spots, peers, saved, err)
 		if err == nil {
+			s.settle(spots, peers, saved, written)
 			return saved, nil
 		}
-		if !errors.Is(err, ErrAddressTaken) {
+		again := errors.Is(err, ErrAddressTaken)
+		if again {
+			if held := s.holder(ctx, id, spots); held != nil {
+				again, err = false, held
+			}
+		}
+		if !again || !slices.ContainsFunc(spots, func(o spot) bool { return o.auto }) {
+			s.settle(spots, peers, Device{}, failed)
 			return Device{}, s.explainKey(ctx, last, err)
 		}
-		if held := s.holder(ctx, id, spots); held != nil {
-			return Device{}, held
-		}
-		if !slices.ContainsFunc(spots, func(o spot) bool { return o.auto }) {
-			return Device{}, err
-		}
+		s.settle(spots, peers, Device{}, taken)
 	}
 	return Device{}, fmt.Errorf("%w: gave up after %d addresses that somebody else had", ErrAddressTaken, attempts)
 }
@@ -96,14 +98,14 @@ func (s *Service) fill(ctx context.Context, spots []spot) ([]Peer, error) {
 }
 
 // settle tells the allocators how the write of peers went.
-func (s *Service) settle(spots []spot, peers []Peer, saved Device, err error) {
+func (s *Service) settle(spots []spot, peers []Peer, saved Device, how outcome) {
 	for i, p := range peers {
 		var given []netip.Addr
 		if spots[i].auto {
 			given = p.Addrs
 		}
 		kept, _ := saved.At(p.Location)
-		s.allocator(p.Location).settle(given, kept.Addrs, err)
+		s.allocator(p.Location).settle(given, kept.Addrs, how)
 	}
 }
 
