@@ -1,0 +1,481 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+func TestDriftIsRepairedAndTold(t *testing.T) {
+	first := gatewaytest.Peers(3)[0]
+	stranger := wgkey.Public{1}
+	inet := netip.MustParsePrefix("192.0.2.0/24")
+	for name, c := range map[string]struct {
+		meddle func(*gateway.State)
+		words  []string
+		key    wgkey.Public
+	}{
+		"a peer is removed": {
+			func(s *gateway.State) { s.Peers = s.Peers[1:] },
+			[]string{"the peer was removed"}, first.Key,
+		},
+		"a stranger is added": {
+			func(s *gateway.State) { s.Peers = append(s.Peers, gateway.PeerState{Key: stranger}) },
+			[]string{"a peer that does not belong here was added"}, stranger,
+		},
+		"a preshared key is set": {
+			func(s *gateway.State) { s.Peers[0].Preshared = gatewaytest.PresharedKey(1) },
+			[]string{"its preshared key was changed"}, first.Key,
+		},
+		"allowed IPs and keepalive are changed": {
+			func(s *gateway.State) {
+				s.Peers[0].AllowedIPs[0] = netip.MustParsePrefix("203.0.113.0/24")
+				s.Peers[0].Keepalive = time.Second
+			},
+			[]string{
+				"its allowed IPs were changed from " + text(first.AllowedIPs) + " to 203.0.113.0/24," + first.AllowedIPs[1].String(),
+				"its keepalive was changed from 0s to 1s",
+			}, first.Key,
+		},
+		"the link is taken down": {
+			func(s *gateway.State) { s.Up = false },
+			[]string{"the interface was taken down"}, wgkey.Public{},
+		},
+		"the table is flushed": {
+			func(s *gateway.State) { s.Filtered = false },
+			[]string{"the filter table was changed or removed"}, wgkey.Public{},
+		},
+		"forwarding is switched off": {
+			func(s *gateway.State) { s.Forwarding = false },
+			[]string{"forwarding was switched off"}, wgkey.Public{},
+		},
+		"the interface is deleted": {
+			func(s *gateway.State) { s.Exists = false },
+			[]string{"the interface was deleted"}, wgkey.Public{},
+		},
+		"routes are changed": {
+			func(s *gateway.State) { s.Routes = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} },
+			[]string{"a route to 198.51.100.0/24 was added", "the route to 192.0.2.0/24 was removed"}, wgkey.Public{},
+		},
+		"fields of the interface are changed": {
+			func(s *gateway.State) {
+				s.Interface.Key, s.Interface.Port, s.Interface.Mark = gatewaytest.PrivateKey(9), 7, 7
+				s.Interface.MTU, s.Interface.Addrs = 1500, s.Interface.Addrs[:1]
+			},
+			[]string{
+				"the private key was changed", "the port was changed from 51820 to 7",
+				"the firewall mark was changed from 0x0 to 0x7", "the MTU was changed from 1420 to 1500",
+				"the addresses were changed from 10.20.0.1/16,fd20::1/64 to 10.20.0.1/16",
+			}, wgkey.Public{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 3, func(t *testing.T, b *bench) {
+				b.plane.Edit(office, func(c *gateway.Config) { c.Peers[2].AllowedIPs = append(c.Peers[2].AllowedIPs, inet) })
+				b.after(3 * time.Second)
+				b.device.Open().Meddle(c.meddle)
+				at := time.Now()
+				b.after(time.Second)
+				require.Empty(t, gateway.Diff(b.plane.Config(office), b.state()), "it is not repaired within a poll")
+
+				last := b.plane.Last("gw1", office)
+				require.Equal(t, uint64(len(c.words)), last.Drifts)
+				var words []string
+				for _, p := range last.Drift {
+					words = append(words, p.What)
+					require.Equal(t, c.key, p.Key)
+					require.WithinRange(t, p.At, at, at.Add(time.Second))
+				}
+				slices.Sort(words)
+				require.Equal(t, slices.Sorted(slices.Values(c.words)), words)
+				require.ElementsMatch(t, c.words, b.steps.drift)
+
+				b.after(time.Minute)
+				require.Equal(t, last.Drifts, b.Status().Drifts, "a repair is taken for drift")
+			})
+		})
+	}
+}
+
+func text(list []netip.Prefix) string {
+	out := make([]string, len(list))
+	for i, p := range list {
+		out[i] = p.String()
+	}
+	return strings.Join(out, ",")
+}
+
+func TestOnlyTheLatestDriftIsKept(t *testing.T) {
+	inBubble(t, 40, func(t *testing.T, b *bench) {
+		b.device.Open().Meddle(func(s *gateway.State) { s.Peers = nil })
+		b.after(2 * time.Second)
+		s := b.Status()
+		require.Equal(t, uint64(40), s.Drifts)
+		require.Len(t, s.Drift, 16)
+		require.Equal(t, b.plane.Config(office).Peers[39].Key, s.Drift[15].Key)
+	})
+}
+
+// notifying is a device that notices changes by itself.
+type notifying struct {
+	*memdevice.Device
+
+	changes chan struct{}
+}
+
+func (n notifying) Changes(context.Context) <-chan struct{} { return n.changes }
+
+func TestADeviceThatNoticesIsRepairedSooner(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		b.stop()
+		d := notifying{b.device, make(chan struct{}, 1)}
+		looks := 0
+		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
+			ID: "gw1", Location: office, Device: d, Plane: b.link, Poll: time.Hour,
+			Trace: gateway.Trace{OnObserve: func(time.Duration, int, error) { looks++ }},
+		})
+		require.NoError(t, err)
+		b.Reconciler = r
+		b.start()
+		b.after(time.Minute)
+		looks = 0
+		b.device.Open().Meddle(func(s *gateway.State) { s.Up = false })
+		d.changes <- struct{}{}
+		b.after(50 * time.Millisecond)
+		require.True(t, b.state().Up)
+		require.Equal(t, 1, looks)
+
+		// Changes without end neither stop it from looking nor make it look
+		// without end.
+		looks = 0
+		for range 1000 {
+			d.changes <- struct{}{}
+			b.after(10 * time.Millisecond)
+		}
+		require.InDelta(t, 10*time.Second/(50*time.Millisecond), looks, 50)
+	})
+}
+
+func TestABadPeerHoldsUpNobody(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		bad, good := gatewaytest.Peer(8), gatewaytest.Peer(9)
+		bad.AllowedIPs = append(bad.AllowedIPs, netip.MustParsePrefix("192.0.2.0/24"))
+		tries := 0
+		b.device.FailSteps(func(s gateway.Step) error {
+			if s.Peer.Key == bad.Key || s.Verb == gateway.Route {
+				tries++
+				return errors.New("no room")
+			}
+			return nil
+		})
+		at := time.Now()
+		b.plane.SetPeer(office, bad)
+		rev := b.plane.SetPeer(office, good)
+		b.after(100 * time.Millisecond)
+		last := b.plane.Last("gw1", office)
+		require.Equal(t, rev, last.Applied, "a peer that failed holds up the others")
+		require.Equal(t, []gateway.Problem{
+			{Key: bad.Key, What: "route 192.0.2.0/24: memdevice: route: no room", At: at},
+			{Key: bad.Key, What: "set: memdevice: set: no room", At: at},
+		}, last.Failed)
+		require.NotEqual(t, rev, last.Verified)
+
+		before := tries
+		b.after(10 * time.Second)
+		require.Equal(t, before+20, tries, "it is not tried again at each poll")
+		require.Equal(t, last.Failed, b.Status().Failed, "the time when it was found first changed")
+		require.Zero(t, b.Status().Drifts, "what failed is taken for drift")
+		require.NotEqual(t, rev, b.Status().Verified)
+
+		// What others do meanwhile is drift, and is repaired.
+		b.device.Open().Meddle(func(s *gateway.State) { s.Peers = s.Peers[1:] })
+		b.after(time.Second)
+		require.Equal(t, uint64(1), b.Status().Drifts)
+
+		b.device.FailSteps(nil)
+		b.after(3 * time.Second)
+		b.converged()
+		last = b.plane.Last("gw1", office)
+		require.Empty(t, last.Failed)
+		require.Equal(t, rev, last.Verified)
+		require.Equal(t, uint64(1), last.Drifts)
+	})
+}
+
+func TestAnInterfaceThatCanNotBeMade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane := gatewaytest.NewPlane()
+		plane.Assign("gw1", office)
+		rev := plane.Put(office, gatewaytest.Config(3))
+		d := memdevice.New()
+		free := d.TakePort(51820)
+		b := newBench(t, plane, "gw1", d)
+		b.start()
+		b.after(10 * time.Second)
+		require.False(t, b.state().Exists)
+		last := plane.Last("gw1", office)
+		require.True(t, last.Applied.IsZero(), "an interface that is not there was acknowledged")
+		require.Len(t, last.Failed, 1)
+		require.Contains(t, last.Failed[0].What, "port 51820")
+		require.True(t, last.Failed[0].Key.IsZero())
+		require.False(t, last.Ready)
+		require.ErrorContains(t, b.Ready(), "port 51820")
+		free()
+		b.after(3 * time.Second)
+		b.converged()
+		require.Equal(t, rev, plane.Last("gw1", office).Applied)
+		require.NoError(t, b.Ready())
+		b.stop()
+	})
+}
+
+func TestAForeignInterfaceIsLeftAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane := gatewaytest.NewPlane()
+		plane.Assign("gw1", office)
+		plane.Put(office, gatewaytest.Config(3))
+		d := memdevice.New()
+		d.SetForeign(true)
+		b := newBench(t, plane, "gw1", d)
+		b.start()
+		b.after(10 * time.Second)
+		require.Empty(t, b.steps.take())
+		last := plane.Last("gw1", office)
+		require.Contains(t, last.Failed[0].What, gateway.ErrForeign.Error())
+		require.True(t, last.Applied.IsZero())
+		d.SetForeign(false)
+		b.after(3 * time.Second)
+		b.converged()
+		require.Empty(t, plane.Last("gw1", office).Failed)
+		b.stop()
+	})
+}
+
+func TestADeviceThatCanNotBeObserved(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		at := time.Now()
+		b.device.FailObserve(errors.New("no buffer space"))
+		b.after(5 * time.Second)
+		last := b.plane.Last("gw1", office)
+		require.Contains(t, last.Failed[0].What, "no buffer space")
+		require.WithinRange(t, last.Failed[0].At, at, at.Add(time.Second))
+
+		// What is known is enough for updates.
+		rev := b.plane.RemovePeer(office, gatewaytest.Peer(1).Key)
+		b.after(100 * time.Millisecond)
+		require.Equal(t, rev, b.plane.Last("gw1", office).Applied)
+
+		b.device.FailObserve(nil)
+		b.device.Open().Meddle(func(s *gateway.State) { s.Peers = s.Peers[1:] })
+		b.after(3 * time.Second)
+		b.converged()
+		last = b.plane.Last("gw1", office)
+		require.Empty(t, last.Failed)
+		require.Equal(t, uint64(1), last.Drifts, "what others did meanwhile is not told")
+	})
+}
+
+func TestWhatADeviceComplainsOfIsTold(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		at := time.Now()
+		b.device.SetProblems("IPv6 is not forwarded: /proc/sys is read-only")
+		b.after(5 * time.Second)
+		last := b.plane.Last("gw1", office)
+		require.Len(t, last.Failed, 1)
+		require.Equal(t, "IPv6 is not forwarded: /proc/sys is read-only", last.Failed[0].What)
+		require.WithinRange(t, last.Failed[0].At, at, at.Add(time.Second))
+		b.device.SetProblems()
+		b.after(5 * time.Second)
+		require.Empty(t, b.plane.Last("gw1", office).Failed)
+	})
+}
+
+func TestAStalledDeviceLosesNoUpdate(t *testing.T) {
+	inBubble(t, 5, func(t *testing.T, b *bench) {
+		release := b.device.Block()
+		b.after(2 * time.Second) // a look waits now
+		peers := b.plane.Config(office).Peers
+		for _, p := range peers[:4] {
+			b.plane.RemovePeer(office, p.Key)
+			b.after(time.Second)
+		}
+		b.plane.SetPeer(office, peers[0])
+		b.after(time.Minute)
+		require.Greater(t, len(b.plane.Reports("gw1", office)), 20, "a stalled device silences the gateway")
+		require.NotEqual(t, b.plane.Config(office).Revision, b.Status().Applied)
+		b.steps.take()
+		release()
+		b.after(100 * time.Millisecond)
+		b.converged()
+		require.Equal(t, b.plane.Config(office).Revision, b.Status().Applied)
+		require.Equal(t, 3, strings.Count(b.steps.take(), "\n"), "the newest configuration is all that counts")
+	})
+}
+
+func TestAStalledPlaneDelaysNoRepair(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		b.link.Stall()
+		for range 10 {
+			b.after(3 * time.Second)
+			b.device.Open().Meddle(func(s *gateway.State) { s.Peers = s.Peers[2:] })
+			b.after(time.Second)
+			require.Empty(t, gateway.Diff(b.plane.Config(office), b.state()))
+		}
+		b.link.Heal()
+		b.after(12 * time.Second)
+		require.Equal(t, uint64(20), b.plane.Last("gw1", office).Drifts)
+	})
+}
+
+func TestAnApplyWithUnknownOutcomeIsLookedAt(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		b.stop()
+		d := &vague{Device: b.device}
+		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{ID: "gw1", Location: office, Device: d, Plane: b.link})
+		require.NoError(t, err)
+		b.Reconciler = r
+		b.start()
+		b.after(time.Minute)
+		before := r.Status().Applied
+		d.vague = true
+		b.plane.SetPeer(office, gatewaytest.Peer(9))
+		b.after(100 * time.Millisecond)
+		require.Equal(t, before, r.Status().Applied, "what nobody acknowledged is applied")
+		require.Contains(t, r.Status().Failed[0].What, "connection lost")
+		b.after(time.Second)
+		require.Empty(t, r.Status().Failed)
+		require.Equal(t, b.plane.Config(office).Revision, r.Status().Applied)
+		require.Zero(t, r.Status().Drifts)
+	})
+}
+
+// vague does what it is told, and does not say whether it did.
+type vague struct {
+	*memdevice.Device
+
+	vague bool
+}
+
+func (v *vague) Apply(ctx context.Context, p gateway.Plan) error {
+	err := v.Device.Apply(ctx, p)
+	if v.vague {
+		return errors.New("connection lost")
+	}
+	return err
+}
+
+func TestBadRowsGrantNothingAndHoldUpNobody(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		had := b.plane.Config(office).Peers
+		bad, thief, good := gatewaytest.Peer(7), gatewaytest.Peer(8), gatewaytest.Peer(9)
+		bad.Keepalive = -time.Second
+		thief.AllowedIPs = had[0].AllowedIPs
+		rev := b.plane.Edit(office, func(c *gateway.Config) { c.Peers = append(c.Peers, bad, thief, good) })
+		b.after(3 * time.Second)
+		s := b.state()
+		require.Len(t, s.Peers, 4, "one of the two that claim a prefix, and nobody with nonsense")
+		last := b.plane.Last("gw1", office)
+		require.Equal(t, rev, last.Applied)
+		require.Len(t, last.Failed, 2)
+		for _, p := range last.Failed {
+			require.Contains(t, p.What, "configuration refused")
+			require.Contains(t, []wgkey.Public{bad.Key, thief.Key, had[0].Key}, p.Key)
+		}
+
+		// An interface that is no good leaves the last one, and revocation goes on.
+		rev = b.plane.Edit(office, func(c *gateway.Config) {
+			c.Interface.MTU = 7
+			c.Peers = had[1:]
+		})
+		b.after(3 * time.Second)
+		s = b.state()
+		require.Equal(t, 1420, s.Interface.MTU)
+		require.Len(t, s.Peers, 2)
+		last = b.plane.Last("gw1", office)
+		require.Equal(t, rev, last.Applied)
+		require.Contains(t, last.Failed[0].What, "Interface.MTU")
+		require.True(t, last.Failed[0].Key.IsZero())
+
+		b.plane.Edit(office, func(c *gateway.Config) { c.Interface.MTU = 1400 })
+		b.after(3 * time.Second)
+		b.converged()
+		require.Empty(t, b.plane.Last("gw1", office).Failed)
+	})
+}
+
+func TestABadInterfaceAtFirstLeavesWhatIsThere(t *testing.T) {
+	for name, exists := range map[string]bool{"an interface": true, "nothing": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := memdevice.New()
+				c := gatewaytest.Config(3)
+				if exists {
+					round(t, d, c)
+				}
+				before := observe(t, d)
+				c.Interface.Port = 0
+				c.Peers = c.Peers[1:]
+				plane := gatewaytest.NewPlane()
+				plane.Assign("gw1", office)
+				plane.Put(office, c)
+				b := newBench(t, plane, "gw1", d)
+				b.start()
+				b.after(5 * time.Second)
+				after := b.state()
+				require.Equal(t, before.Exists, after.Exists)
+				require.Equal(t, before.Interface, after.Interface)
+				if exists {
+					require.Len(t, after.Peers, 2, "who was revoked is still there")
+				}
+				require.Contains(t, plane.Last("gw1", office).Failed[0].What, "Interface.Port")
+				b.stop()
+			})
+		})
+	}
+}
+
+// slow is a device that takes a while to be observed.
+type slow struct {
+	*memdevice.Device
+
+	takes time.Duration
+	looks int
+}
+
+func (s *slow) Observe(ctx context.Context, st *gateway.State) error {
+	s.looks++
+	time.Sleep(s.takes)
+	return s.Device.Observe(ctx, st)
+}
+
+func TestLookingCostsLittle(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.stop()
+		for takes, most := range map[time.Duration]int{
+			time.Millisecond: 1000, 200 * time.Millisecond: 250, 20 * time.Second: 20,
+		} {
+			d := &slow{Device: b.device, takes: takes}
+			r, err := gateway.NewReconciler(gateway.ReconcilerConfig{ID: "gw1", Location: office, Device: d, Plane: b.link})
+			require.NoError(t, err)
+			again := *b
+			again.Reconciler = r
+			again.start()
+			again.after(1000 * time.Second)
+			require.LessOrEqual(t, d.looks, most+1, "looks of %v", takes)
+			require.GreaterOrEqual(t, d.looks, most*9/10, "looks of %v", takes)
+			again.stop()
+		}
+	})
+}
