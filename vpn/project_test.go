@@ -76,7 +76,6 @@ func TestProject(t *testing.T) {
 	nothing := gateway.Config{Revision: v.Rev}
 	otherKey := office(seal.Ephemeral())
 
-	type loc = location.Location
 	for name, c := range map[string]struct {
 		edit func(v *vpn.View, l *loc, d *peer.Device)
 		want gateway.Config
@@ -112,19 +111,19 @@ func TestProject(t *testing.T) {
 		"another gateway address": {func(_ *vpn.View, l *loc, _ *peer.Device) {
 			l.Gateway = []netip.Addr{netip.MustParseAddr("10.20.0.9")}
 		}, with(whole, func(c *gateway.Config) { c.Interface.Addrs[0] = netip.MustParsePrefix("10.20.0.9/16") }), ""},
-		"a disabled device": {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Disabled = true }, with(whole, without(1)), ""},
+		"a disabled device": {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Disabled = true }, with(whole, without(key(1))), ""},
 		"a disabled owner": {func(_ *vpn.View, _ *loc, d *peer.Device) {
 			d.Standing.Disabled = true
-		}, with(whole, without(1)), ""},
+		}, with(whole, without(key(1))), ""},
 		"a disabled place": {func(_ *vpn.View, _ *loc, d *peer.Device) {
 			d.Peers[0].Disabled = true
-		}, with(whole, without(1)), ""},
+		}, with(whole, without(key(1))), ""},
 		"a place elsewhere": {func(_ *vpn.View, _ *loc, d *peer.Device) {
 			d.Peers[0].Location = "home"
-		}, with(whole, without(1)), ""},
-		"no place":      {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Peers = nil }, with(whole, without(1)), ""},
-		"no key":        {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Key = wgkey.Public{} }, with(whole, without(1)), ""},
-		"a gone device": {func(_ *vpn.View, _ *loc, d *peer.Device) { *d = peer.Device{ID: d.ID} }, with(whole, without(1)), ""},
+		}, with(whole, without(key(1))), ""},
+		"no place":      {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Peers = nil }, with(whole, without(key(1))), ""},
+		"no key":        {func(_ *vpn.View, _ *loc, d *peer.Device) { d.Key = wgkey.Public{} }, with(whole, without(key(1))), ""},
+		"a gone device": {func(_ *vpn.View, _ *loc, d *peer.Device) { *d = peer.Device{ID: d.ID} }, with(whole, without(key(1))), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v, l := v, l.Clone()
@@ -152,9 +151,9 @@ func with(c gateway.Config, edit func(*gateway.Config)) gateway.Config {
 	return c
 }
 
-func without(n int) func(*gateway.Config) {
+func without(k wgkey.Public) func(*gateway.Config) {
 	return func(c *gateway.Config) {
-		c.Peers = slices.DeleteFunc(c.Peers, func(p gateway.Peer) bool { return p.Key == key(n) })
+		c.Peers = slices.DeleteFunc(c.Peers, func(p gateway.Peer) bool { return p.Key == k })
 	}
 }
 

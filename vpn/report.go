@@ -23,10 +23,8 @@ func (c *Core) Report(ctx context.Context, id gateway.ID, at gateway.LocationID,
 			err = c.serves(l)
 		}
 	}
-	select {
-	case <-c.stopped:
+	if err == nil && c.hasStopped() {
 		err = errStopped
-	default:
 	}
 	if err == nil {
 		err = c.acks.take(l, s, c.now())

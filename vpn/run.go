@@ -10,6 +10,9 @@ import (
 	"github.com/holdfastvpn/holdfast/location"
 )
 
+// eager is how many times as often as at each Poll to look while looks fail.
+const eager = 4
+
 // slowly is how often records are read that hints did not announce.
 const slowly = time.Second
 
@@ -79,22 +82,26 @@ func (c *Core) hinted(h Hint, heads, records chan<- struct{}) {
 // follow looks at all heads at each Poll, and when hinted, and wakes the
 // trackers that are behind.
 func (c *Core) follow(ctx context.Context, hinted <-chan struct{}) {
-	tick := time.NewTicker(c.poll)
-	defer tick.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	for {
-		if heads, err := c.heads(ctx); err == nil {
-			for _, t := range c.tracked() {
-				if t.behind(heads) {
-					nudge(t.wake)
-				}
-			}
-		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-next.C:
 		case <-hinted:
 		}
+		heads, err := c.heads(ctx)
+		if err != nil {
+			next.Reset(c.poll / eager)
+			continue
+		}
+		for _, t := range c.tracked() {
+			if t.behind(heads) {
+				nudge(t.wake)
+			}
+		}
+		next.Reset(c.poll)
 	}
 }
 
@@ -104,7 +111,7 @@ func (c *Core) heads(ctx context.Context) (map[location.ID]Revision, error) {
 	c.looks.begin(c.now())
 	heads, err := c.feed.Heads(look)
 	if ctx.Err() == nil {
-		c.looks.end(err)
+		c.looks.end(err, c.now())
 	}
 	return heads, err
 }

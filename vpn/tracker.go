@@ -39,8 +39,9 @@ func newTracker(c *Core, at location.ID) *tracker {
 
 // run looks whenever it is woken, and compares everything at each resync.
 func (t *tracker) run(ctx context.Context) {
-	resync := time.NewTicker(t.c.resync)
+	resync, again := time.NewTicker(t.c.resync), time.NewTimer(0)
 	defer resync.Stop()
+	defer again.Stop()
 	for {
 		var err error
 		select {
@@ -48,10 +49,13 @@ func (t *tracker) run(ctx context.Context) {
 			return
 		case <-t.wake:
 			err = t.look(ctx)
+		case <-again.C:
+			err = t.look(ctx)
 		case <-resync.C:
 			err = t.compare(ctx)
 		}
 		if err != nil && ctx.Err() == nil {
+			again.Reset(t.c.poll / eager)
 			t.c.log.Debug("looking at a location failed, and is tried again", "location", t.at, "err", err)
 		}
 	}
@@ -83,7 +87,7 @@ func (t *tracker) view(ctx context.Context, after Revision) (View, error) {
 	defer cancel()
 	t.looks.begin(t.c.now())
 	v, err := t.c.feed.View(ctx, t.at, after)
-	t.looks.end(err)
+	t.looks.end(err, t.c.now())
 	if err != nil {
 		return v, fmt.Errorf("vpn: look at location %q: %w", t.at, err)
 	}
@@ -164,12 +168,16 @@ func (t *tracker) next(p position) (u gateway.Update, then position, news bool, 
 	if !t.loaded {
 		return u, p, false, nil
 	}
+	looked := t.ended >= p.look
 	if err := t.h.now.err; err != nil {
+		if !looked {
+			return u, p, false, nil // it may be readable now
+		}
 		// Unreadable grants nothing, but takes nothing either: this core may lack
 		// a key that another has.
 		return u, p, false, fmt.Errorf("%w: %w", gateway.ErrStale, err)
 	}
-	u, news = t.h.since(p.have, p.generation, t.ended < p.look)
+	u, news = t.h.since(p.have, p.generation, !looked)
 	if news {
 		p = position{have: u.To, generation: t.h.generation}
 	}

@@ -88,6 +88,8 @@ func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.
 			row, gone := c.registry.get(id)
 			switch {
 			case err != nil:
+			case c.hasStopped():
+				err = errStopped
 			case gone != nil:
 				err = gone
 			case row.Removed, row.Disabled:
@@ -119,7 +121,6 @@ func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.
 			case <-changed:
 			case <-weak:
 			case <-c.stopped:
-				err = errStopped
 			}
 		}
 	}
@@ -182,9 +183,10 @@ func (c *Core) ended(at link, w *watcher, t *tracker) error {
 	select {
 	case <-w.replaced:
 		return gateway.ErrReplaced
-	case <-c.stopped:
-		return errStopped
 	default:
+	}
+	if c.hasStopped() {
+		return errStopped
 	}
 	if err := c.serves(at); err != nil {
 		return err
@@ -193,6 +195,16 @@ func (c *Core) ended(at link, w *watcher, t *tracker) error {
 		return err
 	}
 	return t.stale()
+}
+
+// hasStopped says whether Run has returned, or is about to.
+func (c *Core) hasStopped() bool {
+	select {
+	case <-c.stopped:
+		return true
+	default:
+		return false
+	}
 }
 
 // serves says whether a gateway is to serve a location, as far as is known.

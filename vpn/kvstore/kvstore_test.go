@@ -257,7 +257,9 @@ func TestComingBackTakesTheGraveAway(t *testing.T) {
 }
 
 // The one forward look that finds an overlap is compared with looking at
-// everything. proves P10
+// everything.
+//
+// proves P10.
 func TestClaimsAreUnique(t *testing.T) {
 	prefix := rapid.Custom(func(t *rapid.T) netip.Prefix {
 		if rapid.Bool().Draw(t, "six") {
