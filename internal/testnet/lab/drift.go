@@ -39,7 +39,7 @@ func playDrift(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if _, err := w.join(ctx, "laptop"); err != nil {
+	if _, err := w.join(ctx); err != nil {
 		return err
 	}
 	p, err := w.probe(10 * time.Millisecond)

@@ -27,7 +27,7 @@ func floatingAddress() Scenario {
 }
 
 func playFloatingAddress(ctx context.Context, w *world) error {
-	_, err := w.join(ctx, "laptop")
+	_, err := w.join(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func playFloatingAddress(ctx context.Context, w *world) error {
 	if err != nil {
 		return fmt.Errorf("the tunnel does not come up: %w", err)
 	}
-	if err := w.carriedBy(ctx, "laptop", w.gateways[0]); err != nil {
+	if err := w.carriedBy(ctx, w.gateways[0]); err != nil {
 		return err
 	}
 	if err := sleep(ctx, age-time.Since(first.Received)); err != nil {
@@ -64,7 +64,7 @@ func playFloatingAddress(ctx context.Context, w *world) error {
 	outage := p.Outage(start)
 	w.run.Metrics.Millis("outage_ms", outage)
 	w.run.Log.Info("traffic is back", "after", again.Received.Sub(start), "outage", outage)
-	if err := w.carriedBy(ctx, "laptop", w.gateways[1]); err != nil {
+	if err := w.carriedBy(ctx, w.gateways[1]); err != nil {
 		return err
 	}
 	if err := p.Close(); err != nil {
@@ -78,22 +78,22 @@ func playFloatingAddress(ctx context.Context, w *world) error {
 	return nil
 }
 
-// carriedBy waits until the overview says which gateway carries the device.
-func (w *world) carriedBy(ctx context.Context, name string, g *gw) error {
+// carriedBy waits until the overview says that the gateway carries the client.
+func (w *world) carriedBy(ctx context.Context, g *gw) error {
 	return eventually(ctx, 15*time.Second, func() error {
 		o, err := w.overview(ctx)
 		if err != nil {
 			return err
 		}
 		for _, p := range o.Peers {
-			if p.Name == name {
+			if p.Name == client {
 				if p.Carrier != g.id {
-					return fmt.Errorf("%s is carried by %q, want %q (%s)", name, p.Carrier, g.id, g.host.Name())
+					return fmt.Errorf("%s is carried by %q, want %q (%s)", client, p.Carrier, g.id, g.host.Name())
 				}
 				return nil
 			}
 		}
-		return fmt.Errorf("the overview lacks %s", name)
+		return fmt.Errorf("the overview lacks %s", client)
 	})
 }
 

@@ -43,7 +43,7 @@ func playNoReset(ctx context.Context, w *world) error {
 		}
 		others = append(others, d.ID)
 	}
-	d, err := w.join(ctx, "laptop")
+	d, err := w.join(ctx)
 	if err != nil {
 		return err
 	}

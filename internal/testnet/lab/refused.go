@@ -29,7 +29,7 @@ func refused() Scenario {
 }
 
 func playRefused(ctx context.Context, w *world) error {
-	if _, err := w.join(ctx, "laptop"); err != nil {
+	if _, err := w.join(ctx); err != nil {
 		return err
 	}
 	p, err := w.probe(10 * time.Millisecond)
@@ -55,7 +55,7 @@ func playRefused(ctx context.Context, w *world) error {
 // obstacle is something on the machine that is in a gateway's way.
 type obstacle struct {
 	name string
-	put  func() (clear func() error, err error)
+	put  func() (away func() error, err error)
 	says string       // what the overview has to name
 	left func() error // what must not have been touched, or made
 }
@@ -110,7 +110,7 @@ func (w *world) hindered(ctx context.Context, g *gw, o obstacle) error {
 	if err := errors.Join(g.halt(), g.end(ctx)); err != nil {
 		return err
 	}
-	clear, err := o.put()
+	away, err := o.put()
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (w *world) hindered(ctx context.Context, g *gw, o obstacle) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(o.left(), clear()); err != nil {
+	if err := errors.Join(o.left(), away()); err != nil {
 		return err
 	}
 	start := time.Now()

@@ -27,6 +27,9 @@ import (
 // ifname is the interface of the location on each gateway.
 const ifname = "wg-office"
 
+// client is the name of the one device that has a machine.
+const client = "laptop"
+
 // world is what a scenario plays in: the scene, a core on a memory store, a
 // location, and gateways that serve it.
 type world struct {
@@ -173,11 +176,11 @@ func background(f func(context.Context) error) (stop func() error) {
 	}
 }
 
-// join adds a device to the location, sets the client up with its wg-quick text,
-// and returns the device.
-func (w *world) join(ctx context.Context, name string) (peer.Device, error) {
+// join adds the client's device to the location and sets the client up with its
+// wg-quick text.
+func (w *world) join(ctx context.Context) (peer.Device, error) {
 	key := wgkey.NewPrivate()
-	d, err := w.add(ctx, name, key.Public())
+	d, err := w.add(ctx, client, key.Public())
 	if err != nil {
 		return d, err
 	}
