@@ -162,7 +162,7 @@ func (g *gw) flush(ctx context.Context) error {
 	table := "holdfast-" + ifname
 	return g.host.Do(func() error {
 		if nft, err := exec.LookPath("nft"); err == nil {
-			out, err := exec.CommandContext(ctx, nft, "flush", "table", "inet", table).CombinedOutput() //nolint:gosec // the operator's own nft
+			out, err := exec.CommandContext(ctx, nft, "flush", "table", "inet", table).CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("nft: %w: %s", err, out)
 			}
