@@ -48,7 +48,6 @@ lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all
 
 .PHONY: kernel
 kernel: ## the same scenarios on kernel WireGuard; says so where there is none
-	@.ci/kernel
 	$(LAB) -kernel -json $(SCENARIOS)
 
 .PHONY: quickstart
