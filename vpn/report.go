@@ -16,23 +16,28 @@ import (
 // gateway.ControlPlane. It is ErrGap if it builds on a report that this core has
 // not got, and ErrUnknown, ErrRevoked or ErrUnassigned as for Watch.
 func (c *Core) Report(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
-	l := link{id, location.ID(at)}
-	err := c.serves(l)
-	if err != nil { // what is known may be old
-		if err = c.read(ctx, id); err == nil {
-			err = c.serves(l)
-		}
-	}
-	if err == nil && c.hasStopped() {
-		err = errStopped
-	}
-	if err == nil {
-		err = c.acks.take(l, s, c.now())
-	}
-	if err != nil {
+	if err := c.report(ctx, link{id, location.ID(at)}, s); err != nil {
 		return fmt.Errorf("vpn: report of gateway %q at location %q: %w", id, at, err)
 	}
 	return nil
+}
+
+func (c *Core) report(ctx context.Context, at link, s gateway.Status) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if c.hasStopped() {
+		return errStopped
+	}
+	if c.serves(at) != nil { // what is known may be old
+		if err := c.read(ctx, at.gateway); err != nil {
+			return err
+		}
+		if err := c.serves(at); err != nil {
+			return err
+		}
+	}
+	return c.acks.take(at, s, c.now())
 }
 
 // Wait returns nil when every connected gateway of a location, at least one, has

@@ -27,12 +27,13 @@ var errDisk = errors.New("disk on fire")
 type flaky struct {
 	vpn.Stores
 
-	mu    sync.Mutex
-	err   error           // of every call
-	hung  chan struct{}   // calls wait until it is closed
-	deaf  bool            // no hints
-	lie   func(*vpn.View) // about a View
-	views int             // how many were asked for
+	mu       sync.Mutex
+	err      error           // of every call
+	hung     chan struct{}   // calls wait until it is closed
+	badViews bool            // View fails, and nothing else does
+	deaf     bool            // no hints
+	lie      func(*vpn.View) // about a View
+	views    int             // how many were asked for
 }
 
 func newFlaky() *flaky { return &flaky{Stores: memstore.New()} }
@@ -82,6 +83,9 @@ func (s flakyFeed) View(ctx context.Context, at location.ID, after vpn.Revision)
 	v, err := s.f.inner().Feed().View(ctx, at, after)
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
+	if s.f.badViews {
+		return vpn.View{}, errDisk
+	}
 	s.f.views++
 	if s.f.lie != nil && err == nil {
 		s.f.lie(&v)
