@@ -32,7 +32,8 @@ var (
 //
 // It reports to all. A Report is accepted when one has accepted it; a plane that
 // is slow or away delays none of the others, and is told everything once it
-// answers. Calls to slow planes may go on, up to 10 s, after Report returned.
+// answers. Calls to slow planes go on after Report returned, until its context
+// ends: give it a deadline, and do not cancel it when Report was accepted.
 func Planes(p ...ControlPlane) ControlPlane {
 	if len(p) == 1 {
 		return p[0]
@@ -116,17 +117,14 @@ func (p *planes) Report(ctx context.Context, id ID, at LocationID, s Status) err
 		return errNoPlane
 	}
 	where := place{id, at}
-	send, ok := p.enter(where, s)
-	if !ok {
-		return ErrGap // this one was made after the first full Report
+	send, err := p.enter(where, s)
+	if err != nil || send == nil {
+		return err
 	}
 	results := make(chan error, len(send))
-	detached, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
-	var calls sync.WaitGroup
 	for i, s := range send {
-		calls.Go(func() { results <- p.send(detached, i, where, s) })
+		go func() { results <- p.send(ctx, i, where, s) }()
 	}
-	go func() { calls.Wait(); cancel() }()
 	return answers(ctx, results, len(send))
 }
 
@@ -163,15 +161,18 @@ func answers(ctx context.Context, results <-chan error, n int) error {
 	return errors.Join(refused...)
 }
 
-// enter notes what is reported, and returns what to send to which plane. It says
-// false if a full Report has to come first.
-func (p *planes) enter(where place, s Status) (map[int]Status, bool) {
+// enter notes what is reported, and returns what to send to which plane: nil if
+// the Report is of a process that was. ErrGap asks for a full one first.
+func (p *planes) enter(where place, s Status) (map[int]Status, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tables[where]
 	if t == nil {
 		t = &table{busy: make([]bool, len(p.all)), owed: make([]bool, len(p.all))}
 		p.tables[where] = t
+	}
+	if s.Epoch < t.epoch {
+		return nil, nil
 	}
 	if s.Full || s.Epoch != t.epoch {
 		t.epoch, t.full, t.seen = s.Epoch, s.Full, map[wgkey.Public]Sighting{}
@@ -180,7 +181,7 @@ func (p *planes) enter(where place, s Status) (map[int]Status, bool) {
 		t.seen[seen.Key] = seen
 	}
 	if !t.full {
-		return nil, false
+		return nil, ErrGap
 	}
 	send := map[int]Status{}
 	for i := range p.all {
@@ -195,7 +196,7 @@ func (p *planes) enter(where place, s Status) (map[int]Status, bool) {
 		}
 		t.busy[i], t.owed[i] = true, false
 	}
-	return send, true
+	return send, nil
 }
 
 // all is s with everything that was seen.

@@ -213,7 +213,7 @@ func (p *Process) open(ctx context.Context, s *service) Device {
 // complain reports that a location can not be served.
 func (p *Process) complain(ctx context.Context, at LocationID, what Problem) {
 	ctx, cancel := context.WithTimeout(ctx, answer)
-	defer cancel()
+	context.AfterFunc(ctx, cancel)                // not sooner: see Planes
 	_ = p.c.Plane.Report(ctx, p.c.ID, at, Status{ // it is told again after the next attempt
 		Epoch: uint64(p.c.Now().UnixMicro()), Version: p.c.Version, Failed: []Problem{what}, Full: true,
 	})

@@ -66,7 +66,7 @@ func (r *Reconciler) report(ctx context.Context) {
 // send sends one Report.
 func (r *Reconciler) send(ctx context.Context, s Status) error {
 	ctx, cancel := context.WithTimeout(ctx, answer)
-	defer cancel()
+	context.AfterFunc(ctx, cancel) // not sooner: see Planes
 	err := r.c.Plane.Report(ctx, r.c.ID, r.c.Location, s)
 	r.c.Trace.reported(s, err)
 	return err

@@ -73,6 +73,10 @@ func (s *source[T]) run(ctx context.Context, yield func(T, error) bool) {
 			if s.streams[m.plane] == nil {
 				continue // it was ended meanwhile
 			}
+			if errors.Is(m.err, ErrReplaced) && m.plane == s.current {
+				yield(none, m.err) // somebody else is this gateway now, wherever
+				return
+			}
 			if m.err != nil {
 				if !s.failed(ctx, &wg, m) {
 					yield(none, s.reason())

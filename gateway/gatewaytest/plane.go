@@ -17,19 +17,31 @@ var _ gateway.ControlPlane = (*Plane)(nil)
 // Plane is a control plane in memory that tests drive. It passes RunOrigin. It
 // is safe for concurrent use, and what it gives and takes are copies.
 type Plane struct {
-	mu       sync.Mutex
+	*store
+
+	failing error
+	watches map[seat]*int // the latest of each; the pointer names it
+	reports map[seat][]gateway.Status
+}
+
+// store is what planes that are twins share.
+type store struct {
+	mu       sync.Mutex    // also for what is not shared
 	changed  chan struct{} // closed and replaced after every change
 	gateways map[gateway.ID]*member
 	places   map[gateway.LocationID]*history
-	failing  error
+}
+
+// seat is a gateway at a location.
+type seat struct {
+	id gateway.ID
+	at gateway.LocationID
 }
 
 // member is one gateway.
 type member struct {
-	err     error // it is refused with that
-	at      []gateway.LocationID
-	watches map[gateway.LocationID]*int // the latest; the pointer names it
-	reports map[gateway.LocationID][]gateway.Status
+	err error // it is refused with that
+	at  []gateway.LocationID
 }
 
 // history is what a location was, by number.
@@ -40,19 +52,29 @@ type history struct {
 
 // NewPlane returns a Plane that knows no gateway and no location.
 func NewPlane() *Plane {
-	return &Plane{
+	s := &store{
 		changed:  make(chan struct{}),
 		gateways: map[gateway.ID]*member{},
 		places:   map[gateway.LocationID]*history{},
 	}
+	return s.plane()
 }
 
-func (p *Plane) change(edit func()) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+func (s *store) plane() *Plane {
+	return &Plane{store: s, watches: map[seat]*int{}, reports: map[seat][]gateway.Status{}}
+}
+
+// Twin returns another plane with the same gateways and locations, as a second
+// core on one store. What Fail does, who watches and what was reported is each
+// one's own.
+func (p *Plane) Twin() *Plane { return p.plane() }
+
+func (s *store) change(edit func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	edit()
-	close(p.changed)
-	p.changed = make(chan struct{})
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 // Assign makes a gateway known, and assigns it exactly these locations.
@@ -60,7 +82,7 @@ func (p *Plane) Assign(id gateway.ID, at ...gateway.LocationID) {
 	p.change(func() {
 		m := p.gateways[id]
 		if m == nil {
-			m = &member{watches: map[gateway.LocationID]*int{}, reports: map[gateway.LocationID][]gateway.Status{}}
+			m = &member{}
 			p.gateways[id] = m
 		}
 		m.err, m.at = nil, slices.Sorted(slices.Values(at))
@@ -157,10 +179,7 @@ func (p *Plane) config(at gateway.LocationID) gateway.Config {
 func (p *Plane) Reports(id gateway.ID, at gateway.LocationID) []gateway.Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if m := p.gateways[id]; m != nil {
-		return slices.Clone(m.reports[at])
-	}
-	return nil
+	return slices.Clone(p.reports[seat{id, at}])
 }
 
 // Last returns the last of Reports, and the zero Status if there is none.
@@ -218,9 +237,7 @@ func (p *Plane) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID,
 	return func(yield func(gateway.Update, error) bool) {
 		p.mu.Lock()
 		me := new(int)
-		if m := p.gateways[id]; m != nil {
-			m.watches[at] = me
-		}
+		p.watches[seat{id, at}] = me
 		close(p.changed) // the watch before this one has to notice
 		p.changed = make(chan struct{})
 		p.mu.Unlock()
@@ -251,7 +268,7 @@ func (p *Plane) next(id gateway.ID, at gateway.LocationID, have gateway.Revision
 	switch {
 	case err != nil:
 		return gateway.Update{}, err
-	case m.watches[at] != me:
+	case p.watches[seat{id, at}] != me:
 		return gateway.Update{}, gateway.ErrReplaced
 	case !slices.Contains(m.at, at):
 		return gateway.Update{}, gateway.ErrUnknown
@@ -273,19 +290,19 @@ func (p *Plane) Report(ctx context.Context, id gateway.ID, at gateway.LocationID
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err := ctx.Err()
-	var m *member
 	if err == nil {
-		m, err = p.member(id)
+		_, err = p.member(id)
 	}
 	if err != nil {
 		return fmt.Errorf("gatewaytest: report of %q at %q: %w", id, at, err)
 	}
-	switch all := m.reports[at]; {
+	me := seat{id, at}
+	switch all := p.reports[me]; {
 	case len(all) > 0 && s.Epoch < all[len(all)-1].Epoch: // of a process that was
 	case !s.Full && (len(all) == 0 || s.Epoch != all[len(all)-1].Epoch):
 		return fmt.Errorf("gatewaytest: report of %q at %q: %w", id, at, gateway.ErrGap)
 	default:
-		m.reports[at] = append(all, s.Clone())
+		p.reports[me] = append(all, s.Clone())
 	}
 	return nil
 }

@@ -1,0 +1,4 @@
+package gateway
+
+// Believe is what a Reconciler assumes of a device after a plan.
+var Believe = believe
