@@ -91,7 +91,7 @@ func others(n int) []gateway.Peer {
 }
 
 // find returns the peer with the key.
-func find(t *testing.T, s gateway.State, key wgkey.Public) gateway.PeerState {
+func find(t testing.TB, s gateway.State, key wgkey.Public) gateway.PeerState {
 	t.Helper()
 	for _, p := range s.Peers {
 		if p.Key == key {

@@ -173,6 +173,10 @@ func (r *round) configureStep(i int) bool {
 		r.fail(i, r.configure(r.ctx, r.link, r.wg, s.Interface, s.Fields))
 		return true
 	}
+	if s.Fields&gateway.FieldCreate == 0 {
+		r.fail(i, errAbsent)
+		return true
+	}
 	link, err := r.create(r.ctx, s.Interface)
 	if err == nil {
 		r.wg, err = r.wireguard(link)

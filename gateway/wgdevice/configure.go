@@ -171,7 +171,7 @@ func (d *Device) readdress(ctx context.Context, link netlink.Link, want gateway.
 	after, err := d.routes(ctx, link, nil)
 	errs := []error{err}
 	for _, p := range before {
-		if !slices.Contains(after, p) && !connected(want.Addrs, p) {
+		if !slices.Contains(after, p) {
 			errs = append(errs, d.route(ctx, link, p))
 		}
 	}

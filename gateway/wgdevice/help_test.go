@@ -60,7 +60,7 @@ func each(t *testing.T, test func(*testing.T, wgdevice.Backend)) {
 }
 
 // open opens the interface, and ends it with the test.
-func open(t *testing.T, c wgdevice.Config) *wgdevice.Device {
+func open(t testing.TB, c wgdevice.Config) *wgdevice.Device {
 	t.Helper()
 	d, err := wgdevice.Open(c)
 	require.NoError(t, err)
@@ -77,7 +77,7 @@ func open(t *testing.T, c wgdevice.Config) *wgdevice.Device {
 }
 
 // observe is what the device has.
-func observe(t *testing.T, d *wgdevice.Device) gateway.State {
+func observe(t testing.TB, d *wgdevice.Device) gateway.State {
 	t.Helper()
 	var s gateway.State
 	require.NoError(t, d.Observe(t.Context(), &s))
@@ -85,7 +85,7 @@ func observe(t *testing.T, d *wgdevice.Device) gateway.State {
 }
 
 // reconcile makes the device be as wanted, in one round, and returns the plan.
-func reconcile(t *testing.T, d *wgdevice.Device, want gateway.Config) gateway.Plan {
+func reconcile(t testing.TB, d *wgdevice.Device, want gateway.Config) gateway.Plan {
 	t.Helper()
 	plan := gateway.Diff(want, observe(t, d))
 	require.NoError(t, d.Apply(t.Context(), plan))
@@ -113,7 +113,7 @@ var packages = map[string]string{"ip": "iproute2", "nft": "nftables", "sysctl": 
 
 // run runs a program in the host and returns what it wrote. Without the program
 // the test is skipped.
-func run(t *testing.T, h *testnet.Host, args ...string) string {
+func run(t testing.TB, h *testnet.Host, args ...string) string {
 	t.Helper()
 	if _, err := exec.LookPath(args[0]); err != nil {
 		missing := &testnet.MissingError{What: "program " + testnet.Requirement(args[0]), Why: err, Fix: "apt-get install " + packages[args[0]]}

@@ -6,8 +6,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"net/netip"
-	"slices"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 )
@@ -53,7 +51,6 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 	if err != nil {
 		return fmt.Errorf("wgdevice: observe %s: %w", d.name, err)
 	}
-	s.Routes = slices.DeleteFunc(s.Routes, func(p netip.Prefix) bool { return connected(s.Interface.Addrs, p) })
 	s.Peers = tidy(s.Peers)
 	d.observeFilter(ctx, s)
 	d.observeForwarding(s)

@@ -7,11 +7,6 @@ import (
 	"github.com/holdfastvpn/holdfast/gateway"
 )
 
-// connected says whether p is the network of an address.
-func connected(addrs []netip.Prefix, p netip.Prefix) bool {
-	return slices.ContainsFunc(addrs, func(a netip.Prefix) bool { return a.Masked() == p })
-}
-
 // tidy puts peers in the order of their keys, their prefixes in order, and the
 // parts of a peer that came in two together. Peers are swapped and never
 // copied, so that no two of them ever share memory.
