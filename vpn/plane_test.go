@@ -55,27 +55,26 @@ func (d *driven) found() gateway.LocationID {
 	return gateway.LocationID(l.ID)
 }
 
-func (d *driven) assign(id gateway.ID, at ...gateway.LocationID) {
-	_, err := d.core.Gateways().Update(d.tb.Context(), id, func(g *vpn.Gateway) error {
-		g.Locations = nil
-		for _, l := range at {
-			g.Locations = append(g.Locations, location.ID(l))
-		}
-		return nil
-	})
-	require.NoError(d.tb, err)
-}
-
 func (d *driven) origin() gatewaytest.Origin {
 	ctx := d.tb.Context()
+	assign := func(id gateway.ID, at ...gateway.LocationID) {
+		_, err := d.core.Gateways().Update(ctx, id, func(g *vpn.Gateway) error {
+			g.Locations = nil
+			for _, l := range at {
+				g.Locations = append(g.Locations, location.ID(l))
+			}
+			return nil
+		})
+		require.NoError(d.tb, err)
+	}
 	return gatewaytest.Origin{
 		ControlPlane: d.core,
 		Found:        d.found,
-		Assign:       d.assign,
+		Assign:       assign,
 		Enrol: func(at ...gateway.LocationID) gateway.ID {
 			g, err := d.core.Gateways().Add(ctx, vpn.Gateway{Name: "gateway"})
 			require.NoError(d.tb, err)
-			d.assign(g.ID, at...)
+			assign(g.ID, at...)
 			return g.ID
 		},
 		Revoke: func(id gateway.ID) { require.NoError(d.tb, d.core.Gateways().Remove(ctx, id)) },

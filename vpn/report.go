@@ -40,6 +40,17 @@ func (c *Core) report(ctx context.Context, at link, s gateway.Status) error {
 	return c.acks.take(at, s, c.now())
 }
 
+// Revision returns the newest revision of a location, in which everything is
+// that was written before: what to Wait for after a change. That of a location
+// that never was is zero.
+func (c *Core) Revision(ctx context.Context, at location.ID) (Revision, error) {
+	heads, err := c.feed.Heads(ctx)
+	if err != nil {
+		return Revision{}, fmt.Errorf("vpn: revision of location %q: %w", at, err)
+	}
+	return heads[at], nil
+}
+
 // Wait returns nil when every connected gateway of a location, at least one, has
 // applied a revision, whichever core it talks to. When ctx ends first, the error
 // is that of ctx and names the gateways that have not.
