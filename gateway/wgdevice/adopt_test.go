@@ -91,14 +91,14 @@ func others(n int) []gateway.Peer {
 }
 
 // find returns the peer with the key.
-func find(t testing.TB, s gateway.State, key wgkey.Public) gateway.PeerState {
-	t.Helper()
+func find(tb testing.TB, s gateway.State, key wgkey.Public) gateway.PeerState {
+	tb.Helper()
 	for _, p := range s.Peers {
 		if p.Key == key {
 			return p
 		}
 	}
-	require.Fail(t, "the peer is not there")
+	require.Fail(tb, "the peer is not there")
 	return gateway.PeerState{}
 }
 

@@ -60,36 +60,36 @@ func each(t *testing.T, test func(*testing.T, wgdevice.Backend)) {
 }
 
 // open opens the interface, and ends it with the test.
-func open(t testing.TB, c wgdevice.Config) *wgdevice.Device {
-	t.Helper()
+func open(tb testing.TB, c wgdevice.Config) *wgdevice.Device {
+	tb.Helper()
 	d, err := wgdevice.Open(c)
-	require.NoError(t, err)
-	t.Cleanup(func() {
+	require.NoError(tb, err)
+	tb.Cleanup(func() {
 		_ = d.Close()
 		last, err := wgdevice.Open(c)
 		if err != nil {
 			return // something of somebody else is there now
 		}
 		_ = last.Apply(context.Background(), gateway.Plan{{Verb: gateway.Destroy}})
-		require.NoError(t, last.Close())
+		require.NoError(tb, last.Close())
 	})
 	return d
 }
 
 // observe is what the device has.
-func observe(t testing.TB, d *wgdevice.Device) gateway.State {
-	t.Helper()
+func observe(tb testing.TB, d *wgdevice.Device) gateway.State {
+	tb.Helper()
 	var s gateway.State
-	require.NoError(t, d.Observe(t.Context(), &s))
+	require.NoError(tb, d.Observe(tb.Context(), &s))
 	return s
 }
 
 // reconcile makes the device be as wanted, in one round, and returns the plan.
-func reconcile(t testing.TB, d *wgdevice.Device, want gateway.Config) gateway.Plan {
-	t.Helper()
-	plan := gateway.Diff(want, observe(t, d))
-	require.NoError(t, d.Apply(t.Context(), plan))
-	require.Empty(t, gateway.Diff(want, observe(t, d)), "a second round has something to do")
+func reconcile(tb testing.TB, d *wgdevice.Device, want gateway.Config) gateway.Plan {
+	tb.Helper()
+	plan := gateway.Diff(want, observe(tb, d))
+	require.NoError(tb, d.Apply(tb.Context(), plan))
+	require.Empty(tb, gateway.Diff(want, observe(tb, d)), "a second round has something to do")
 	return plan
 }
 
@@ -113,20 +113,20 @@ var packages = map[string]string{"ip": "iproute2", "nft": "nftables", "sysctl": 
 
 // run runs a program in the host and returns what it wrote. Without the program
 // the test is skipped.
-func run(t testing.TB, h *testnet.Host, args ...string) string {
-	t.Helper()
+func run(tb testing.TB, h *testnet.Host, args ...string) string {
+	tb.Helper()
 	if _, err := exec.LookPath(args[0]); err != nil {
 		missing := &testnet.MissingError{What: "program " + testnet.Requirement(args[0]), Why: err, Fix: "apt-get install " + packages[args[0]]}
 		if os.Getenv(testnet.RequireEnv) == "all" {
-			require.NoError(t, missing)
+			require.NoError(tb, missing)
 		}
-		t.Skip(missing)
+		tb.Skip(missing)
 	}
 	var out []byte
 	err := h.Do(func() (err error) {
-		out, err = exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput()
+		out, err = exec.CommandContext(tb.Context(), args[0], args[1:]...).CombinedOutput()
 		return err
 	})
-	require.NoError(t, err, "%v: %s", args, out)
+	require.NoError(tb, err, "%v: %s", args, out)
 	return string(out)
 }

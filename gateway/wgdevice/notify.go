@@ -19,6 +19,9 @@ import (
 // while the Device is open. What this Device does itself it hears of too.
 func (d *Device) Changes(ctx context.Context) <-chan struct{} {
 	out := make(chan struct{}, 1)
+	if d.closed {
+		return out
+	}
 	w := &watch{name: d.name, table: d.filter.table}
 	if link, err := d.nl.LinkByName(d.name); err == nil {
 		w.index = int32(link.Attrs().Index)
