@@ -258,3 +258,38 @@ func TestReadersOfTwoCoresInRandomHistories(t *testing.T) {
 		})
 	}
 }
+
+// What is remembered of changes is bounded: who is too far back gets everything.
+func TestWhoIsFarBehindGetsEverything(t *testing.T) {
+	bubble(t, func(r *rig) {
+		const many = 9000
+		gw := r.gateway("gw1")
+		quick := r.watch(r.core, r.gateway("quick"), gateway.Config{})
+		r.has(quick)
+		w := r.watch(r.core, gw, gateway.Config{})
+		r.has(w)
+		w.cancel()
+		_, first, _ := w.take()
+		var late gateway.Config
+		for n := range many {
+			if k := n % 10; k < 5 {
+				r.add(k)
+			} else {
+				r.drop(k - 5)
+			}
+			if n == many-1001 {
+				r.has(quick)
+				_, late, _ = quick.take()
+			}
+			synctest.Wait() // each change is seen by itself
+		}
+		r.has(quick)
+		updates := r.has(r.watch(r.core, gw, first))
+		require.Len(r.t, updates, 1)
+		require.True(r.t, updates[0].From.IsZero())
+		updates = r.has(r.watch(r.core, gw, late))
+		require.Len(r.t, updates, 1)
+		require.Equal(r.t, late.Revision, updates[0].From)
+		require.Len(r.t, updates[0].Remove, 5)
+	})
+}
