@@ -3,7 +3,7 @@
 // Lab plays scenarios with the real data plane: hosts as network namespaces,
 // gateways with real WireGuard interfaces, a client behind a NAT, and a core.
 //
-//	go run ./internal/testnet/lab [-json] [-kernel] [-runs N] [-seed S] [-list] [-v] [SCENARIO…]
+//	go run ./internal/testnet/lab [-json] [-kernel [-clock virtual|wall]] [-runs N] [-seed S] [-list] [-v] [SCENARIO…]
 //
 // Without a scenario it plays all. It prints one result each; the exit code is 0
 // if all are ok, 1 if one is not, and 2 if the command line or the machine is
@@ -27,6 +27,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
+	"github.com/holdfastvpn/holdfast/internal/testnet/vm"
 )
 
 // Exit codes.
@@ -43,6 +44,7 @@ type options struct {
 	json, kernel, list, verbose bool
 	runs                        int
 	seed                        uint64
+	clock                       string // of the virtual machine, or of what runs in one
 	scenarios                   []Scenario
 }
 
@@ -52,7 +54,8 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("lab", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.BoolVar(&o.json, "json", false, "print each result as one line of JSON")
-	f.BoolVar(&o.kernel, "kernel", false, "use the kernel's own WireGuard, and fail where there is none (default: user space)")
+	f.BoolVar(&o.kernel, "kernel", false, "use the kernel's own WireGuard: this kernel's or, where it has none, that of a virtual machine (default: user space)")
+	f.StringVar(&o.clock, "clock", string(vm.Virtual), "`clock` of the virtual machine: virtual (timers exact, idle time skipped) or wall (two CPUs)")
 	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
 	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
@@ -68,6 +71,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.runs < 1 || o.runs > 10_000 {
 		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
+	}
+	if c := vm.Clock(o.clock); c != vm.Virtual && c != vm.Wall {
+		return o, fmt.Errorf("-clock %s: want %s or %s", o.clock, vm.Virtual, vm.Wall)
 	}
 	if o.seed == 0 {
 		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, printed with the result
@@ -126,19 +132,29 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, listing())
 		return exitOK
 	}
-	backend, needs := wgdevice.Userspace, []testnet.Requirement{testnet.Netns, testnet.TUN, testnet.Nftables}
-	if o.kernel {
-		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
-	}
-	if err := errors.Join(testnet.Enter(), testnet.Check(needs...)); err != nil {
-		fmt.Fprintf(stderr, "lab: this machine is not fit for it: %v\n", err)
-		return exitUnfit
-	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.DiscardHandler)
 	if o.verbose {
 		log = slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	}
+	backend, needs := wgdevice.Userspace, []testnet.Requirement{testnet.Netns, testnet.TUN, testnet.Nftables}
+	if o.kernel {
+		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
+	}
+	err = testnet.Enter()
+	switch {
+	case o.kernel && !native():
+		return inside(ctx, o, stdout, stderr, log)
+	case err == nil:
+		err = testnet.Check(needs...)
+	}
+	if err != nil {
+		return unfit(stderr, err)
+	}
+	o.clock = clockWall
+	if c, ok := os.LookupEnv(clockEnv); ok {
+		o.clock = c
 	}
 	code := exitOK
 	for _, s := range o.scenarios {
@@ -165,7 +181,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 // play runs a scenario as often as asked, and stops at the first run that fails.
 func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {
 	start := time.Now()
-	r := Result{Scenario: s.Name, Backend: string(backend), Clock: clockWall, Promises: s.Promises, Seed: o.seed}
+	r := Result{Scenario: s.Name, Backend: string(backend), Clock: o.clock, Promises: s.Promises, Seed: o.seed}
 	var m Metrics
 	for i := range o.runs {
 		seed := o.seed + uint64(i)

@@ -41,6 +41,7 @@ func TestCommandLineIsRefusedInWords(t *testing.T) {
 		{[]string{"drif"}, `no scenario "drif"; there are:`},
 		{[]string{"-colour"}, "flag provided but not defined: -colour"},
 		{[]string{"-seed", "-1"}, "invalid value"},
+		{[]string{"-clock", "sun"}, "-clock sun: want virtual or wall"},
 	} {
 		var stdout, stderr bytes.Buffer
 		require.Equal(t, exitUnfit, run(c.args, &stdout, &stderr), c.args)
@@ -58,6 +59,18 @@ func TestListNamesEveryScenario(t *testing.T) {
 		require.NotEmpty(t, s.Promises, s.Name)
 		require.Positive(t, s.Limit, s.Name)
 	}
+}
+
+// The lab in a virtual machine has to be asked for just what was asked of this one.
+func TestCommandLineOfTheLabInside(t *testing.T) {
+	var stderr bytes.Buffer
+	o, err := parse([]string{"-kernel", "-json", "-v", "-runs", "3", "-seed", "7", "drift", "no-reset"}, &stderr)
+	require.NoError(t, err)
+	again, err := parse(o.args(), &stderr)
+	require.NoError(t, err)
+	require.Equal(t, o.args(), again.args())
+	require.Equal(t, []any{o.json, o.kernel, o.verbose, o.runs, o.seed}, []any{again.json, again.kernel, again.verbose, again.runs, again.seed})
+	require.Greater(t, o.limit(), 3*(drift().Limit+noReset().Limit), "time to boot comes on top")
 }
 
 func TestRunsHaveSeedsOfTheirOwn(t *testing.T) {

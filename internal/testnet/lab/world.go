@@ -226,7 +226,14 @@ func (w *world) settled(ctx context.Context) error {
 			running++
 		}
 	}
-	return eventually(ctx, 20*time.Second, func() error {
+	return eventually(ctx, 30*time.Second, func() error {
+		// The core rings when gateways confirm; only whether all of them are
+		// there has to be looked up.
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		if err := w.core.Wait(wait, w.office.ID, head); err != nil {
+			return err
+		}
 		o, err := w.overview(ctx)
 		if err != nil {
 			return err
@@ -312,7 +319,7 @@ func (w *world) explain(err error) {
 func eventually(ctx context.Context, limit time.Duration, f func() error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not within %v", limit))
 	defer cancel()
-	tick := time.NewTicker(2 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
 		err := f()

@@ -1,0 +1,103 @@
+//go:build linux
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/exec"
+	"strconv"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/internal/testnet"
+	"github.com/holdfastvpn/holdfast/internal/testnet/vm"
+)
+
+// clockEnv tells the lab inside a virtual machine by which clock it measures.
+const clockEnv = "HOLDFAST_LAB_CLOCK"
+
+// labPackage is this program.
+const labPackage = "github.com/holdfastvpn/holdfast/internal/testnet/lab"
+
+// native says that -kernel needs no virtual machine: the kernel here has
+// WireGuard.
+func native() bool {
+	err := testnet.Check(testnet.KernelWireGuard)
+	missing, ok := errors.AsType[*testnet.MissingError](err)
+	return err == nil || ok && missing.What != testnet.KernelWireGuard
+}
+
+// inside plays the scenarios in a virtual machine whose kernel has WireGuard:
+// the same program, with the same arguments. Results come out as they come in.
+func inside(ctx context.Context, o options, stdout, stderr io.Writer, log *slog.Logger) int {
+	lab, err := vm.Build(ctx, labPackage)
+	if err != nil {
+		return unfit(stderr, err)
+	}
+	var tools []string
+	if _, err := exec.LookPath("nft"); err == nil {
+		tools = append(tools, "nft")
+	}
+	res, err := vm.Run(ctx, vm.Config{
+		Program: lab,
+		Args:    o.args(),
+		Env:     []string{clockEnv + "=" + o.clock},
+		Clock:   vm.Clock(o.clock),
+		Memory:  1024,
+		Limit:   o.limit(),
+		Tools:   tools,
+		Stdout:  stdout,
+		Stderr:  stderr,
+		Console: console(o, stderr),
+		Log:     log,
+	})
+	switch {
+	case ctx.Err() != nil:
+		fmt.Fprintln(stderr, "lab: interrupted; the virtual machine is gone")
+		return exitFailed
+	case err != nil:
+		return unfit(stderr, err)
+	}
+	log.Info("the virtual machine is gone", "booted", res.Boot, "played", res.Took, "wall", res.Wall, "bytes", res.Size)
+	return res.Exit
+}
+
+// console is where the kernel's words go: with -v they are worth reading.
+func console(o options, stderr io.Writer) io.Writer {
+	if o.verbose {
+		return stderr
+	}
+	return nil
+}
+
+// args is the command line for the lab inside.
+func (o options) args() []string {
+	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10)}
+	if o.json {
+		args = append(args, "-json")
+	}
+	if o.verbose {
+		args = append(args, "-v")
+	}
+	for _, s := range o.scenarios {
+		args = append(args, s.Name)
+	}
+	return args
+}
+
+// limit bounds the virtual machine on the clock of this machine.
+func (o options) limit() time.Duration {
+	limit := 2 * time.Minute
+	for _, s := range o.scenarios {
+		limit += time.Duration(o.runs) * s.Limit
+	}
+	return limit
+}
+
+func unfit(stderr io.Writer, err error) int {
+	fmt.Fprintf(stderr, "lab: this machine is not fit for it: %v\n", err)
+	return exitUnfit
+}
