@@ -159,6 +159,17 @@ func TestPoolAgainstSets(t *testing.T) {
 	})
 }
 
+// What was freed once is remembered once, however often it comes and goes.
+func TestPoolDoesNotGrowByUse(t *testing.T) {
+	p := location.NewPool(location.Location{Networks: prefixes("10.0.0.0/24")})
+	a, _ := p.Next(false)
+	_, _ = p.Next(false)
+	require.Zero(t, testing.AllocsPerRun(10_000, func() {
+		p.Free(a)
+		p.Take(a)
+	}))
+}
+
 // A reserved half of the network costs one jump; walking it would cost 65,534
 // steps for the /15, and would never end for the /64.
 func TestPoolJumpsOverReserved(t *testing.T) {

@@ -107,9 +107,8 @@ func (s *Service) List(ctx context.Context) ([]Location, error) {
 }
 
 // Update changes a location and returns it as saved. edit may run more than
-// once and depends on its argument alone; its error stops the update. ID, key
-// and Rev stay as they are: changing ID or key is an error. A field left zero
-// gets its default.
+// once and depends on its argument alone; its error stops the update. ID and key
+// cannot change. A field left zero gets its default.
 //
 // Networks are compared with those of other locations when they change, or when
 // AllowOverlap is taken back, so that a location which permits overlapping does
@@ -129,7 +128,6 @@ func (s *Service) Update(ctx context.Context, id ID, edit func(*Location) error)
 			return err
 		}
 		*row = row.WithDefaults()
-		row.Rev = old.Rev
 		last = row.Clone()
 		return admit(last, old, others)
 	})

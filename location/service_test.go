@@ -162,6 +162,28 @@ func TestNetworksMayNotOverlapThoseOfOtherLocations(t *testing.T) {
 	_, err = s.Update(t.Context(), asks.ID, func(l *location.Location) error { l.AllowOverlap = false; return nil })
 	require.ErrorIs(t, err, location.ErrOverlap, "and so they are when it asks no more")
 	require.Equal(t, 1300, a.MTU)
+	_, err = s.Update(t.Context(), a.ID, func(l *location.Location) error {
+		l.Networks = prefixes("10.20.0.0/17", "172.16.0.0/12")
+		return nil
+	})
+	require.ErrorIs(t, err, location.ErrOverlap, "with both, who asked")
+	require.NoError(t, s.Delete(t.Context(), a.ID))
+
+	// Of two that asked, none claims anything: the service alone sees that one
+	// asks no more.
+	_, err = s.Update(t.Context(), asks.ID, func(l *location.Location) error { l.AllowOverlap = false; return nil })
+	require.ErrorIs(t, err, location.ErrOverlap)
+	requireField(t, err, "Networks[0]", `of location "both"`)
+}
+
+func TestALocationDoesNotOverlapItself(t *testing.T) {
+	s := service(t, locationtest.NewStore(), seal.Ephemeral())
+	l, err := s.Create(t.Context(), office("10.20.0.0/16"))
+	require.NoError(t, err)
+	for _, networks := range [][]string{{"10.20.0.0/17"}, {"10.0.0.0/8"}, {"10.21.0.0/16", "10.20.0.0/16"}} {
+		_, err = s.Update(t.Context(), l.ID, func(l *location.Location) error { l.Networks = prefixes(networks...); return nil })
+		require.NoError(t, err, networks)
+	}
 }
 
 func TestUpdate(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -240,6 +241,100 @@ func TestAddListsOnce(t *testing.T) {
 	require.EqualValues(t, 1, c.lists.Load())
 	require.LessOrEqual(t, c.updates.Load(), int64(20))
 	require.Len(t, taken(t, w, w.office), 101)
+}
+
+// contrary is a store that says of every second write that an address is taken.
+type contrary struct {
+	*counting
+	n atomic.Int64
+}
+
+func (s *contrary) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
+	if s.n.Add(1)%2 == 1 {
+		return peer.Device{}, peer.ErrAddressTaken
+	}
+	return s.counting.Update(ctx, id, edit)
+}
+
+// Meeting somebody now and then is no reason to read everything again.
+func TestOnlyManyCollisionsInARowCauseAnotherLook(t *testing.T) {
+	w := newWorld(t, "10.20.0.0/16")
+	c := &contrary{counting: &counting{Store: w.store}}
+	w.store = c
+	s := w.service(t)
+	for range 30 {
+		add(t, s, laptopAt(w.office))
+	}
+	require.EqualValues(t, 1, c.lists.Load())
+}
+
+// Those who come first at the same time share one look at the store.
+func TestTheFirstLookIsShared(t *testing.T) {
+	w := newWorld(t, "10.20.0.0/16")
+	c := &counting{Store: w.store}
+	w.store = &slowList{c}
+	s := w.service(t)
+	together(func(int) {
+		if _, err := s.Add(t.Context(), laptopAt(w.office)); err != nil {
+			t.Errorf("add: %v", err)
+		}
+	})
+	require.EqualValues(t, 1, c.lists.Load())
+	require.EqualValues(t, writers, c.updates.Load())
+	taken(t, w, w.office)
+}
+
+// slowList is a store whose lists let others in.
+type slowList struct{ peer.Store }
+
+func (s *slowList) List(ctx context.Context, f peer.Filter) ([]peer.Device, error) {
+	for range 100 {
+		runtime.Gosched()
+	}
+	return s.Store.List(ctx, f)
+}
+
+// An address that is being written is not given again, although the store does
+// not have it yet when it is looked at.
+func TestWhatIsBeingWrittenIsNotGivenAgain(t *testing.T) {
+	w := newWorld(t, "10.20.0.0/24")
+	c := &counting{Store: w.store}
+	held := &heldWrite{Store: c, entered: make(chan struct{}), release: make(chan struct{})}
+	w.store = held
+	s := w.service(t)
+	first := make(chan error, 1)
+	go func() {
+		_, err := s.Add(t.Context(), laptopAt(w.office))
+		first <- err
+	}()
+	<-held.entered
+	_, err := w.rules.Update(t.Context(), w.office, func(l *location.Location) error { // a reason to look again
+		l.Reserved = prefixes("10.20.0.128/25")
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, addrs("10.20.0.3"), add(t, s, laptopAt(w.office)).Peers[0].Addrs)
+	close(held.release)
+	require.NoError(t, <-first)
+	require.EqualValues(t, 2, c.updates.Load(), "nobody met anybody")
+	require.EqualValues(t, 2, c.lists.Load())
+}
+
+// heldWrite is a store whose first write waits.
+type heldWrite struct {
+	peer.Store
+	entered, release chan struct{}
+	once             sync.Once
+}
+
+func (s *heldWrite) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
+	first := false
+	s.once.Do(func() { first = true })
+	if first {
+		close(s.entered)
+		<-s.release
+	}
+	return s.Store.Update(ctx, id, edit)
 }
 
 // A store that refuses everything is given up on.

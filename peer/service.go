@@ -117,7 +117,7 @@ func (s *Service) place(ctx context.Context, id DeviceID, p Place) (Device, erro
 	if err != nil {
 		return Device{}, err
 	}
-	for {
+	for range attempts {
 		d, err := s.store.Get(ctx, id)
 		if err != nil {
 			return Device{}, err
@@ -151,6 +151,7 @@ func (s *Service) place(ctx context.Context, id DeviceID, p Place) (Device, erro
 			return saved, err
 		}
 	}
+	return Device{}, errLeft
 }
 
 // errLeft says that a place was there when one looked, and is not any more: look

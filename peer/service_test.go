@@ -221,12 +221,13 @@ func TestExhausted(t *testing.T) {
 
 func TestReservedIsNotGivenUnasked(t *testing.T) {
 	w := newWorld(t, "10.20.0.0/24")
+	s := w.service(t)
+	require.Equal(t, addrs("10.20.0.2"), add(t, s, laptopAt(w.office)).Peers[0].Addrs)
 	_, err := w.rules.Update(t.Context(), w.office, func(l *location.Location) error {
 		l.Reserved = prefixes("10.20.0.0/28")
 		return nil
 	})
 	require.NoError(t, err)
-	s := w.service(t)
 	require.Equal(t, addrs("10.20.0.16"), add(t, s, laptopAt(w.office)).Peers[0].Addrs)
 	n := laptopAt(w.office)
 	n.Places[0].Addrs = addrs("10.20.0.5")
@@ -273,6 +274,19 @@ func TestPlace(t *testing.T) {
 	now, err := s.Get(t.Context(), d.ID)
 	require.NoError(t, err)
 	require.Equal(t, d, now, "what was refused changed nothing")
+}
+
+// The error names who has what was asked for, and never the device itself.
+func TestTheHolderIsSomebodyElse(t *testing.T) {
+	w := newWorld(t, "10.20.0.0/24")
+	s := w.service(t)
+	a, b := add(t, s, laptopAt(w.office)), add(t, s, laptopAt(w.office))
+	if b.ID < a.ID {
+		a, b = b, a // so that a is looked at first
+	}
+	_, err := s.Place(t.Context(), a.ID, peer.Place{Location: w.office, Addrs: append(a.Peers[0].Addrs, b.Peers[0].Addrs...)})
+	require.ErrorIs(t, err, peer.ErrAddressTaken)
+	requireField(t, err, "Addrs", string(b.ID))
 }
 
 // swift is a store where somebody else is quicker: before runs before the first
@@ -413,6 +427,22 @@ func TestSetStanding(t *testing.T) {
 	requireField(t, err, "Owner", "is empty")
 	_, err = s.SetStanding(t.Context(), "alice", peer.Standing{Groups: []string{""}})
 	requireField(t, err, "Standing.Groups[0]", "is empty")
+}
+
+// A device that changes hands meanwhile is the new owner's.
+func TestSetStandingLeavesOthersAlone(t *testing.T) {
+	w := newWorld(t, "10.20.0.0/24")
+	d := add(t, w.service(t), laptopAt())
+	plain := w.service(t)
+	w.store = &swift{w.store, func() {
+		_, err := plain.Update(t.Context(), d.ID, func(d *peer.Device) error { d.Owner = "bob"; return nil })
+		require.NoError(t, err)
+	}}
+	_, err := w.service(t).SetStanding(t.Context(), "alice", peer.Standing{Disabled: true})
+	require.NoError(t, err)
+	d, err = plain.Get(t.Context(), d.ID)
+	require.NoError(t, err)
+	require.False(t, d.Standing.Disabled)
 }
 
 // failing is a store that cannot write one row.

@@ -142,10 +142,16 @@ func TestParseWGQuickQuotesNoKey(t *testing.T) {
 			"[Peer]\nAllowedIPs = " + bare, "[Peer]\nPersistentKeepalive = " + bare, "[Interface]\n" + bare + " = x", "[Interface]\nPostUp = " + bare,
 		} {
 			_, _, err := peer.ParseWGQuick(text)
-			require.Error(t, err)
+			require.Error(t, err, text)
 			require.NotContains(t, strings.ToLower(err.Error()), strings.ToLower(secret[:12]), text)
 		}
 	}
+}
+
+// A key that happens to have letters only looks like the name of a key.
+func TestParseWGQuickQuotesNoKeyOfLetters(t *testing.T) {
+	_, _, err := peer.ParseWGQuick("[Interface]\n" + strings.Repeat("letters", 6) + "A=\n")
+	require.EqualError(t, err, "peer: wg-quick text: line 2: unknown key in [interface]")
 }
 
 // anyProfile draws a valid profile.
