@@ -289,21 +289,6 @@ func TestTheHolderIsSomebodyElse(t *testing.T) {
 	requireField(t, err, "Addrs", string(b.ID))
 }
 
-// swift is a store where somebody else is quicker: before runs before the first
-// Update.
-type swift struct {
-	peer.Store
-	before func()
-}
-
-func (s *swift) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
-	if f := s.before; f != nil {
-		s.before = nil
-		f()
-	}
-	return s.Store.Update(ctx, id, edit)
-}
-
 func TestPlaceWhileAnotherPlacesOrLeaves(t *testing.T) {
 	w := newWorld(t, "10.20.0.0/24")
 	d := add(t, w.service(t), laptopAt())
@@ -445,21 +430,6 @@ func TestSetStandingLeavesOthersAlone(t *testing.T) {
 	require.False(t, d.Standing.Disabled)
 }
 
-// failing is a store that cannot write one row.
-type failing struct {
-	peer.Store
-	id peer.DeviceID
-}
-
-var errDisk = errors.New("the disk is full")
-
-func (s failing) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
-	if id == s.id {
-		return peer.Device{}, errDisk
-	}
-	return s.Store.Update(ctx, id, edit)
-}
-
 func TestSetStandingGoesOnAfterAFailure(t *testing.T) {
 	w := newWorld(t, "10.20.0.0/24")
 	s := w.service(t)
@@ -493,18 +463,4 @@ func TestErrorsOfTheStoreComeThrough(t *testing.T) {
 	_, err = s.Add(t.Context(), laptopAt(w.office))
 	require.ErrorIs(t, err, errDisk)
 	require.Equal(t, addrs("10.20.0.3"), add(t, s, laptopAt(w.office)).Peers[0].Addrs, "nor does a failed write")
-}
-
-// stumbling is a store that cannot write for some time.
-type stumbling struct {
-	peer.Store
-	times int
-}
-
-func (s *stumbling) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
-	if s.times > 0 {
-		s.times--
-		return peer.Device{}, errDisk
-	}
-	return s.Store.Update(ctx, id, edit)
 }
