@@ -97,6 +97,11 @@ func TestAHandshakeIsASignOfLifeAtItsTime(t *testing.T) {
 	heard := s.Heard
 	require.Equal(t, heard, w.sample().Heard, "the same handshake counts once")
 
+	w.peer.Rx += 32
+	heard = w.sample().Heard
+	w.peer.Handshake = heard.Add(-500 * time.Millisecond) // it shook hands before the data came
+	require.Equal(t, heard, w.sample().Heard, "what was heard went back")
+
 	w.peer.Handshake = w.now.Add(time.Hour) // a clock that was set back since
 	s = w.sample()
 	require.Equal(t, w.now, s.Heard, "nobody was heard in the future")

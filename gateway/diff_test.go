@@ -266,6 +266,26 @@ func TestDiff(t *testing.T) {
 			},
 			plan: "set A 10.20.1.1/32\nset A 10.20.1.1/32,192.0.2.0/24\nroute 192.0.2.0/24\n",
 		},
+		"a peer that is there and gains is not sent elsewhere": {
+			want: func(c *gateway.Config) {
+				c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
+				c.Peers[0].Keepalive = time.Second
+			},
+			plan: "set A 10.20.1.1/32,fd20::101/128 keepalive 1s\n",
+		},
+		"what is narrowed is set once": {
+			want: func(c *gateway.Config) {
+				c.Peers[0].AllowedIPs = c.Peers[0].AllowedIPs[:1]
+				c.Peers[0].Keepalive = time.Second
+			},
+			plan: "set A 10.20.1.1/32 keepalive 1s\n",
+		},
+		"a prefix that is wider than a network needs a route": {
+			want: func(c *gateway.Config) {
+				c.Peers[0].AllowedIPs = append(gatewaytest.Prefixes("10.20.0.0/14"), c.Peers[0].AllowedIPs...)
+			},
+			plan: "set A 10.20.0.0/14,10.20.1.1/32,fd20::101/128\nroute 10.20.0.0/14\n",
+		},
 		"strangers go": {
 			strange: func(s *gateway.State) {
 				s.Peers = append(s.Peers, gateway.PeerState{Key: wgkey.Public{1}, AllowedIPs: []netip.Prefix{routed}})
