@@ -31,6 +31,8 @@ func (d *Device) addrs(ctx context.Context, link netlink.Link, to []netip.Prefix
 // setAddrs makes want the addresses of the link: new ones first, so that the
 // interface is never without. The kernel takes an IPv4 address away together
 // with the one whose network it is in, so what is missing then is set again.
+// Routes may have gone with the last address of a family; the plan sets them
+// after the addresses.
 func (d *Device) setAddrs(ctx context.Context, link netlink.Link, want []netip.Prefix) error {
 	const rounds = 4 // one for each of these, one to see that all is well, and one spare
 	for range rounds {

@@ -118,6 +118,25 @@ func testTwoHandles(t *testing.T, back wgdevice.Backend) {
 	require.True(t, observe(t, b).Exists)
 }
 
+// An interface that somebody gave another name is not there for us, and ends
+// with the one that is made in its place.
+func TestRenamed(t *testing.T) {
+	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
+	h := testnet.ForTest(t).Host("gw")
+	d := open(t, inside(h, wgdevice.Userspace))
+	want := gate(others(1)...)
+	for _, end := range []func(){
+		func() { reconcile(t, d, want) },
+		func() { require.NoError(t, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Destroy}})) },
+	} {
+		reconcile(t, d, want)
+		run(t, h, "sh", "-ec", "ip link set wg0 down; ip link set wg0 name other")
+		require.False(t, observe(t, d).Exists)
+		end()
+		require.NotContains(t, run(t, h, "ip", "link"), "other")
+	}
+}
+
 // The same name in two namespaces is two interfaces.
 func TestSameNameElsewhere(t *testing.T) { each(t, testSameNameElsewhere) }
 

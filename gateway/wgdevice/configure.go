@@ -99,7 +99,7 @@ func (d *Device) configure(ctx context.Context, link netlink.Link, wg wireguard,
 		errs = append(errs, d.setMTU(link, wg, want.MTU))
 	}
 	if has(gateway.FieldAddrs) {
-		errs = append(errs, d.readdress(ctx, link, want))
+		errs = append(errs, d.setAddrs(ctx, link, want.Addrs))
 	}
 	if has(gateway.FieldFilter) {
 		errs = append(errs, d.refilter(ctx, want))
@@ -156,26 +156,6 @@ func (d *Device) setMTU(link netlink.Link, wg wireguard, mtu int) error {
 		e.tun.setMTU(mtu)
 	}
 	return nil
-}
-
-// readdress sets the addresses. With the last address of a family the kernel
-// drops all routes of that family into the link, so ours are set again.
-func (d *Device) readdress(ctx context.Context, link netlink.Link, want gateway.Interface) error {
-	before, err := d.routes(ctx, link, nil)
-	if err != nil {
-		return err
-	}
-	if err := d.setAddrs(ctx, link, want.Addrs); err != nil || len(before) == 0 {
-		return err
-	}
-	after, err := d.routes(ctx, link, nil)
-	errs := []error{err}
-	for _, p := range before {
-		if !slices.Contains(after, p) {
-			errs = append(errs, d.route(ctx, link, p))
-		}
-	}
-	return join(errs...)
 }
 
 // refilter sets the filter table if it is not as it shall be.

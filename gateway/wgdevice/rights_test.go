@@ -106,6 +106,11 @@ func hide(what string) func() error {
 		if what == "/dev" {
 			return unix.Mount("none", "/dev", "tmpfs", 0, "")
 		}
+		for _, s := range []string{"/proc/sys/net/ipv4/ip_forward", "/proc/sys/net/ipv6/conf/all/forwarding"} {
+			if err := os.WriteFile(s, []byte("0"), 0); err != nil { // a new namespace may have the machine's
+				return err
+			}
+		}
 		if err := unix.Mount(what, what, "", unix.MS_BIND, ""); err != nil {
 			return err
 		}
@@ -145,6 +150,23 @@ func TestReadOnlySysctl(t *testing.T) {
 	require.Len(t, s.Problems, 2)
 	require.Contains(t, s.Problems[0], "packets are not forwarded: net.ipv4.ip_forward may not be changed here")
 	require.Contains(t, s.Problems[1], "sysctl -w net.ipv6.conf.all.forwarding=1")
+}
+
+// A family that is new here is forwarded as soon as there is an address of it.
+func TestForwardingFollowsAddresses(t *testing.T) { each(t, testForwardingFollowsAddresses) }
+
+func testForwardingFollowsAddresses(t *testing.T, back wgdevice.Backend) {
+	h := testnet.ForTest(t).Host("gw")
+	d := open(t, inside(h, back))
+	want := gate()
+	want.Interface.Addrs = list("10.20.0.1/16")
+	reconcile(t, d, want)
+	require.Equal(t, "0", strings.TrimSpace(run(t, h, "sysctl", "-n", "net.ipv6.conf.all.forwarding")), "nobody asked for IPv6")
+	want.Interface.Addrs = list("10.20.0.1/16", "fd20::1/64")
+	reconcile(t, d, want)
+	require.Contains(t, run(t, h, "ip", "-6", "address", "show", "dev", "wg0"), "nodad", "an address has to be usable at once")
+	require.NoError(t, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Destroy}}))
+	require.Equal(t, "1", strings.TrimSpace(run(t, h, "sysctl", "-n", "net.ipv4.ip_forward")), "others may need it")
 }
 
 // A machine that learned its way to the internet from a router keeps it.

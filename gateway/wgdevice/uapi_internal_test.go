@@ -229,6 +229,25 @@ func TestMemoryIsReused(t *testing.T) {
 	})
 }
 
+func TestMemoryOfACutPeerIsNotShared(t *testing.T) {
+	text := func(keys ...byte) string {
+		var b []byte
+		for _, k := range keys {
+			b = appendKey(b, "public_key", [32]byte{k})
+			b = fmt.Appendf(b, "allowed_ip=10.0.%d.0/24\n", k)
+		}
+		return string(b)
+	}
+	var s gateway.State
+	for _, keys := range [][]byte{{1, 1, 2, 3}, {1, 2, 3, 4, 5}, {2, 2, 2, 3}, {1, 2, 3, 4, 5}} {
+		require.NoError(t, askUAPI(said(text(keys...)), &s))
+		for i, k := range keys {
+			require.Equal(t, fmt.Sprintf("[10.0.%d.0/24]", k), fmt.Sprint(s.Peers[i].AllowedIPs))
+		}
+		s.Peers = tidy(s.Peers)
+	}
+}
+
 // FuzzUAPI reads anything, whole and in pieces, without falling over, and what
 // it accepts it reads alike.
 func FuzzUAPI(f *testing.F) {
