@@ -80,7 +80,7 @@ func (l *line) end(e wire.End) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_POWER_OFF); err != nil {
+	if err := unix.Reboot(unix.LINUX_REBOOT_CMD_RESTART); err != nil {
 		return err
 	}
 	select {}
