@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -141,30 +142,30 @@ func TestADeviceThatNoticesIsRepairedSooner(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, b *bench) {
 		b.stop()
 		d := notifying{b.device, make(chan struct{}, 1)}
-		looks := 0
+		var looks atomic.Int64
 		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
 			ID: "gw1", Location: office, Device: d, Plane: b.link, Poll: time.Hour,
-			Trace: gateway.Trace{OnObserve: func(time.Duration, int, error) { looks++ }},
+			Trace: gateway.Trace{OnObserve: func(time.Duration, int, error) { looks.Add(1) }},
 		})
 		require.NoError(t, err)
 		b.Reconciler = r
 		b.start()
 		b.after(time.Minute)
-		looks = 0
+		looks.Store(0)
 		b.device.Open().Meddle(func(s *gateway.State) { s.Up = false })
 		d.changes <- struct{}{}
 		b.after(50 * time.Millisecond)
 		require.True(t, b.state().Up)
-		require.Equal(t, 1, looks)
+		require.Equal(t, int64(1), looks.Load())
 
 		// Changes without end neither stop it from looking nor make it look
 		// without end.
-		looks = 0
+		looks.Store(0)
 		for range 1000 {
 			d.changes <- struct{}{}
 			b.after(10 * time.Millisecond)
 		}
-		require.InDelta(t, 10*time.Second/(50*time.Millisecond), looks, 50)
+		require.InDelta(t, 10*time.Second/(50*time.Millisecond), looks.Load(), 50)
 	})
 }
 
@@ -172,10 +173,10 @@ func TestABadPeerHoldsUpNobody(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, b *bench) {
 		bad, good := gatewaytest.Peer(8), gatewaytest.Peer(9)
 		bad.AllowedIPs = append(bad.AllowedIPs, netip.MustParsePrefix("192.0.2.0/24"))
-		tries := 0
+		var tries atomic.Int64
 		b.device.FailSteps(func(s gateway.Step) error {
 			if s.Peer.Key == bad.Key || s.Verb == gateway.Route {
-				tries++
+				tries.Add(1)
 				return errors.New("no room")
 			}
 			return nil
@@ -192,9 +193,9 @@ func TestABadPeerHoldsUpNobody(t *testing.T) {
 		}, last.Failed)
 		require.NotEqual(t, rev, last.Verified)
 
-		before := tries
+		before := tries.Load()
 		b.after(10 * time.Second)
-		require.Equal(t, before+20, tries, "it is not tried again at each poll")
+		require.Equal(t, before+20, tries.Load(), "it is not tried again at each poll")
 		require.Equal(t, last.Failed, b.Status().Failed, "the time when it was found first changed")
 		require.Zero(t, b.Status().Drifts, "what failed is taken for drift")
 		require.NotEqual(t, rev, b.Status().Verified)
@@ -349,7 +350,7 @@ func TestAnApplyWithUnknownOutcomeIsLookedAt(t *testing.T) {
 		b.start()
 		b.after(time.Minute)
 		before := r.Status().Applied
-		d.vague = true
+		d.vague.Store(true)
 		b.plane.SetPeer(office, gatewaytest.Peer(9))
 		b.after(100 * time.Millisecond)
 		require.Equal(t, before, r.Status().Applied, "what nobody acknowledged is applied")
@@ -365,12 +366,12 @@ func TestAnApplyWithUnknownOutcomeIsLookedAt(t *testing.T) {
 type vague struct {
 	*memdevice.Device
 
-	vague bool
+	vague atomic.Bool
 }
 
 func (v *vague) Apply(ctx context.Context, p gateway.Plan) error {
 	err := v.Device.Apply(ctx, p)
-	if v.vague {
+	if v.vague.Load() {
 		return errors.New("connection lost")
 	}
 	return err
@@ -451,11 +452,11 @@ type slow struct {
 	*memdevice.Device
 
 	takes time.Duration
-	looks int
+	looks atomic.Int64
 }
 
 func (s *slow) Observe(ctx context.Context, st *gateway.State) error {
-	s.looks++
+	s.looks.Add(1)
 	time.Sleep(s.takes)
 	return s.Device.Observe(ctx, st)
 }
@@ -473,8 +474,8 @@ func TestLookingCostsLittle(t *testing.T) {
 			again.Reconciler = r
 			again.start()
 			again.after(1000 * time.Second)
-			require.LessOrEqual(t, d.looks, most+1, "looks of %v", takes)
-			require.GreaterOrEqual(t, d.looks, most*9/10, "looks of %v", takes)
+			require.LessOrEqual(t, int(d.looks.Load()), most+1, "looks of %v", takes)
+			require.GreaterOrEqual(t, int(d.looks.Load()), most*9/10, "looks of %v", takes)
 			again.stop()
 		}
 	})

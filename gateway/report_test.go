@@ -3,7 +3,9 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"iter"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,7 +93,8 @@ func TestAPlaneThatForgotIsToldEverything(t *testing.T) {
 		anew.Assign("gw1", office)
 		anew.Put(office, b.plane.Config(office))
 		b.stop()
-		swapped := &swap{ControlPlane: b.plane}
+		swapped := &swap{}
+		swapped.now.Store(b.plane)
 		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
 			ID: "gw1", Location: office, Device: b.device.Open(), Plane: swapped,
 		})
@@ -101,7 +104,7 @@ func TestAPlaneThatForgotIsToldEverything(t *testing.T) {
 		b.after(10 * time.Second)
 		b.device.Hear(gatewaytest.Peer(1).Key, memdevice.Traffic{Rx: 32})
 		b.after(10 * time.Second)
-		swapped.ControlPlane = anew
+		swapped.now.Store(anew)
 		b.after(2 * time.Second)
 		s := anew.Reports("gw1", office)
 		require.NotEmpty(t, s)
@@ -111,7 +114,22 @@ func TestAPlaneThatForgotIsToldEverything(t *testing.T) {
 }
 
 // swap is a plane that is exchanged for another.
-type swap struct{ gateway.ControlPlane }
+type swap struct {
+	now atomic.Pointer[gatewaytest.Plane]
+}
+
+func (s *swap) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
+	return s.now.Load().Assigned(ctx, id)
+}
+
+func (s *swap) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision,
+) iter.Seq2[gateway.Update, error] {
+	return s.now.Load().Watch(ctx, id, at, have)
+}
+
+func (s *swap) Report(ctx context.Context, id gateway.ID, at gateway.LocationID, st gateway.Status) error {
+	return s.now.Load().Report(ctx, id, at, st)
+}
 
 func TestAReportThatNobodyAnswersIsGivenUp(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, b *bench) {

@@ -114,13 +114,20 @@ func is(tb testing.TB, d gateway.Device, c gateway.Config) {
 	})
 	require.Equal(tb, c.Interface.Key, have.Key, "the private key is another one")
 	require.Equal(tb, c.Interface.String(), have.String())
-	require.Equal(tb, keys(c.Peers), keysOf(s.Peers))
+	if want, have := keys(c.Peers), keysOf(s.Peers); !slices.Equal(want, have) {
+		tb.Fatalf("%d peers, want %d: they are %v, want %v", len(have), len(want), have, want)
+	}
 	for i, want := range c.Peers {
 		have := s.Peers[i]
-		require.Equal(tb, want.Preshared, have.Preshared, "the preshared key of %v is another one", want.Key)
-		require.Equal(tb, want.Keepalive, have.Keepalive, "keepalive of %v", want.Key)
-		require.ElementsMatch(tb, want.AllowedIPs, have.AllowedIPs, "allowed IPs of %v", want.Key)
-		require.True(tb, slices.IsSortedFunc(have.AllowedIPs, netip.Prefix.Compare), "allowed IPs of %v are not in order", want.Key)
+		allowed := slices.SortedFunc(slices.Values(want.AllowedIPs), netip.Prefix.Compare)
+		switch {
+		case want.Preshared != have.Preshared:
+			tb.Fatalf("the preshared key of %v is another one", want.Key)
+		case want.Keepalive != have.Keepalive:
+			tb.Fatalf("the keepalive of %v is %v, want %v", want.Key, have.Keepalive, want.Keepalive)
+		case !slices.Equal(allowed, have.AllowedIPs):
+			tb.Fatalf("the allowed IPs of %v are %v, want %v", want.Key, have.AllowedIPs, allowed)
+		}
 	}
 	require.True(tb, slices.IsSortedFunc(s.Routes, netip.Prefix.Compare), "routes are not in order")
 	require.Empty(tb, gateway.Diff(c, s).String(), "there is something left to do")

@@ -60,10 +60,10 @@ func Peers(n int) []gateway.Peer {
 
 // Peer returns the n-th of a fixed series of valid peers, n from 1 on. It has one
 // IPv4 address, counted up from 10.20.1.1, and one IPv6 address, from fd20::101.
-// Its private key is PrivateKey(n), but from the 1001st on it is nobody's, since
-// working out public keys takes time.
+// The private keys of the first 32 are PrivateKey(n); those of the others are
+// nobody's, since working out public keys takes time.
 func Peer(n int) gateway.Peer {
-	const pairs = 1000
+	const pairs = 32
 	key := wgkey.Public(digest("public", n))
 	if n <= pairs {
 		key = PrivateKey(n).Public()

@@ -52,7 +52,7 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 	}
 	own := slices.DeleteFunc(slices.Clone(s.Interface.Masquerade), func(netip.Prefix) bool { return !s.Filtered })
 	l.exists, l.up, l.forward, l.filter = true, s.Up, s.Forwarding, s.Filtered
-	l.iface = s.Interface
+	l.iface, l.self = s.Interface, s.Interface.Key.Public()
 	l.iface.Masquerade = own
 	clear(l.routes)
 	for _, r := range s.Routes {

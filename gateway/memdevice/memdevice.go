@@ -19,6 +19,7 @@ import (
 	"sync"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // Backend is what State.Backend says of a Device of this package.
@@ -44,6 +45,7 @@ type link struct {
 	forward bool
 	filter  bool // our table is as iface asks
 	iface   gateway.Interface
+	self    wgkey.Public // of iface.Key
 	routes  map[netip.Prefix]bool
 	peers   peers
 	taken   map[uint16]bool // ports that somebody else listens on

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // do does one step as a kernel would.
@@ -26,7 +27,7 @@ func (l *link) do(s gateway.Step) error {
 		if !l.exists {
 			return syscall.ENODEV
 		}
-		if s.Peer.Key != l.iface.Key.Public() { // a kernel says nothing to that, either
+		if s.Peer.Key != l.self { // a kernel says nothing to that, either
 			l.peers.set(s.Peer)
 		}
 	case gateway.Route:
@@ -45,7 +46,7 @@ func (l *link) do(s gateway.Step) error {
 
 func (l *link) destroy() {
 	l.exists, l.up, l.filter = false, false, false
-	l.iface = gateway.Interface{}
+	l.iface, l.self = gateway.Interface{}, wgkey.Public{}
 	clear(l.routes)
 	l.peers = peers{}
 }
@@ -59,8 +60,8 @@ func (l *link) configure(f gateway.Fields, i gateway.Interface) error {
 	}
 	l.exists = true
 	if f&gateway.FieldKey != 0 {
-		l.iface.Key = i.Key
-		l.peers.remove(i.Key.Public()) // nobody is his own peer
+		l.iface.Key, l.self = i.Key, i.Key.Public()
+		l.peers.remove(l.self) // nobody is his own peer
 	}
 	if f&gateway.FieldPort != 0 {
 		l.iface.Port = i.Port

@@ -2,6 +2,7 @@ package memtransport_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -33,12 +34,33 @@ type wire struct {
 	*memtransport.Link
 
 	plane   *gatewaytest.Plane
-	got     []time.Duration // when an update came, since the wire was made
-	at      gateway.Revision
-	err     error
-	ended   bool
 	stop    context.CancelFunc
 	started time.Time
+
+	mu  sync.Mutex
+	now heard
+}
+
+// heard is what came over a wire.
+type heard struct {
+	got   []time.Duration // when an update came, since the wire was made
+	at    gateway.Revision
+	err   error
+	ended bool
+}
+
+func (w *wire) hear(edit func(*heard)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	edit(&w.now)
+}
+
+// heard waits until nothing moves, and tells what came.
+func (w *wire) heard() heard {
+	synctest.Wait()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.now
 }
 
 // onWire runs test in a bubble, with a watch that has its first update.
@@ -54,17 +76,15 @@ func onWire(t *testing.T, test func(t *testing.T, w *wire)) {
 		w.stop = cancel
 		go func() {
 			for u, err := range w.Watch(ctx, "gw", "office", gateway.Revision{}) {
-				if err != nil {
-					w.err = err
-					break
-				}
-				w.got = append(w.got, time.Since(w.started))
-				w.at = u.To
+				w.hear(func(h *heard) {
+					if h.err = err; err == nil {
+						h.got, h.at = append(h.got, time.Since(w.started)), u.To
+					}
+				})
 			}
-			w.ended = true
+			w.hear(func(h *heard) { h.ended = true })
 		}()
-		synctest.Wait()
-		require.Len(t, w.got, 1)
+		require.Len(t, w.heard().got, 1)
 		test(t, w)
 	})
 }
@@ -79,11 +99,10 @@ func (w *wire) report(t *testing.T) error {
 func TestCutEndsStreams(t *testing.T) {
 	onWire(t, func(t *testing.T, w *wire) {
 		w.Cut()
-		synctest.Wait()
-		require.ErrorIs(t, w.err, memtransport.ErrCut)
-		require.True(t, w.ended)
+		require.ErrorIs(t, w.heard().err, memtransport.ErrCut)
+		require.True(t, w.heard().ended)
 		require.ErrorIs(t, w.report(t), memtransport.ErrCut)
-		for _, err := range w.Watch(t.Context(), "gw", "office", w.at) {
+		for _, err := range w.Watch(t.Context(), "gw", "office", w.heard().at) {
 			require.ErrorIs(t, err, memtransport.ErrCut)
 		}
 		for _, err := range w.Assigned(t.Context(), "gw") {
@@ -94,10 +113,10 @@ func TestCutEndsStreams(t *testing.T) {
 		w.Heal()
 		require.NoError(t, w.report(t))
 		rev := w.plane.RemovePeer("office", gatewaytest.Peer(1).Key)
-		for u, err := range w.Watch(t.Context(), "gw", "office", w.at) {
+		for u, err := range w.Watch(t.Context(), "gw", "office", w.heard().at) {
 			require.NoError(t, err)
 			require.Equal(t, rev, u.To)
-			require.Equal(t, w.at, u.From)
+			require.Equal(t, w.heard().at, u.From)
 			break
 		}
 	})
@@ -121,18 +140,16 @@ func TestStallIsNotNoticed(t *testing.T) {
 		w.Stall()
 		rev := w.plane.RemovePeer("office", gatewaytest.Peer(1).Key)
 		time.Sleep(time.Hour)
-		require.Len(t, w.got, 1)
-		require.False(t, w.ended)
+		require.Len(t, w.heard().got, 1)
+		require.False(t, w.heard().ended)
 		require.ErrorIs(t, w.report(t), context.DeadlineExceeded)
 		w.Heal()
-		synctest.Wait()
-		require.Equal(t, rev, w.at, "what was said meanwhile is lost")
-		require.False(t, w.ended)
+		require.Equal(t, rev, w.heard().at, "what was said meanwhile is lost")
+		require.False(t, w.heard().ended)
 
 		w.Stall()
 		w.Cut()
-		synctest.Wait()
-		require.ErrorIs(t, w.err, memtransport.ErrCut)
+		require.ErrorIs(t, w.heard().err, memtransport.ErrCut)
 	})
 }
 
@@ -141,21 +158,17 @@ func TestSlowTakesItsTime(t *testing.T) {
 		w.Slow(time.Second)
 		w.plane.SetPeer("office", gatewaytest.Peer(2))
 		time.Sleep(999 * time.Millisecond)
-		synctest.Wait()
-		require.Len(t, w.got, 1)
+		require.Len(t, w.heard().got, 1)
 		time.Sleep(time.Millisecond)
-		synctest.Wait()
-		require.Equal(t, []time.Duration{0, time.Second}, w.got)
+		require.Equal(t, []time.Duration{0, time.Second}, w.heard().got)
 		began := time.Now()
 		require.NoError(t, w.report(t))
 		require.Equal(t, 2*time.Second, time.Since(began), "there and back")
 		w.Slow(0)
 		w.plane.SetPeer("office", gatewaytest.Peer(3))
-		synctest.Wait()
-		require.Len(t, w.got, 3)
+		require.Len(t, w.heard().got, 3)
 		w.stop()
-		synctest.Wait()
-		require.True(t, w.ended)
-		require.NoError(t, w.err, "a reader that leaves is told no reason")
+		require.True(t, w.heard().ended)
+		require.NoError(t, w.heard().err, "a reader that leaves is told no reason")
 	})
 }
