@@ -15,8 +15,8 @@ import (
 )
 
 // Changes implements gateway.Notifier. Peers are not watched, since WireGuard
-// tells nobody of them; forwarding is. It may be called from any goroutine,
-// while the Device is open. What this Device does itself it hears of too.
+// tells nobody of them; forwarding is. What this Device does itself it hears of
+// too. The watching goes on when the Device is closed, until ctx ends.
 func (d *Device) Changes(ctx context.Context) <-chan struct{} {
 	out := make(chan struct{}, 1)
 	if d.closed {
