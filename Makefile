@@ -32,15 +32,14 @@ help: ## this list
 	  /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: prepare ## install what is missing, then every tier: unit, suites, namespaces, lab
+test: prepare ## install what is missing, then every tier: unit, suites, namespaces, lab, kernel
 	@.ci/stage unit 10 $(MAKE) unit
 	@.ci/stage lab 20 $(MAKE) lab
-	@if .ci/kernel; then .ci/stage kernel 20 $(MAKE) kernel; \
-	else echo "make test: so the scenarios were not repeated on kernel WireGuard; make kernel does it in a virtual machine"; fi
+	@.ci/stage kernel 20 $(MAKE) kernel
 
 .PHONY: unit
 unit: ## properties, bubbles, suites and network tests of $(PKG)
-	go test $(PKG)
+	go test -timeout 20m $(PKG)
 
 .PHONY: lab
 lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all)
@@ -48,7 +47,7 @@ lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all
 
 .PHONY: kernel
 kernel: ## the same scenarios on kernel WireGuard: this kernel's, else that of a small VM
-	@.ci/prepare kernel
+	@.ci/prepare
 	$(LAB) -kernel -json $(SCENARIOS)
 
 .PHONY: quickstart
@@ -56,9 +55,9 @@ quickstart: ## two gateways, a client, a failover (examples/quickstart)
 	go run ./examples/quickstart
 
 .PHONY: race
-race: ## all tests with the race detector
+race: ## all tests with the race detector, but for those that boot a machine
 	@.ci/prepare race
-	go test -race $(PKG)
+	go test -race -short -timeout 20m $(PKG)
 
 .PHONY: fuzz
 fuzz: ## each fuzz test for FUZZTIME (60s), one after another
