@@ -244,6 +244,25 @@ func TestAnotherProcessTakesOverOnAllPlanes(t *testing.T) {
 	})
 }
 
+func TestAPlaneThatForgotGetsEverythingFromPlanes(t *testing.T) {
+	p := gatewaytest.NewPlane()
+	p.Assign("gw1", office)
+	forgetful := &swap{}
+	forgetful.now.Store(p.Twin())
+	both := gateway.Planes(p, forgetful)
+	seen := []gateway.Sighting{{Key: gatewaytest.Peer(2).Key, Rx: 1}}
+	require.NoError(t, both.Report(t.Context(), "gw1", office, gateway.Status{Epoch: 1, Full: true, Seen: seen}))
+	anew := p.Twin()
+	forgetful.now.Store(anew)
+	more := []gateway.Sighting{{Key: gatewaytest.Peer(1).Key, Rx: 2}}
+	require.NoError(t, both.Report(t.Context(), "gw1", office, gateway.Status{Epoch: 1, Seen: more}))
+	require.Eventually(t, func() bool { return len(anew.Reports("gw1", office)) == 1 }, time.Minute, time.Millisecond)
+	last := anew.Last("gw1", office)
+	require.True(t, last.Full)
+	require.ElementsMatch(t, append(seen, more...), last.Seen)
+	require.False(t, p.Last("gw1", office).Full)
+}
+
 func TestReportsOfNewPlanesStartInFull(t *testing.T) {
 	p := gatewaytest.NewPlane()
 	p.Assign("gw1", office)

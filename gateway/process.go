@@ -67,6 +67,9 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 			return nil, fmt.Errorf("gateway: new process: ProcessConfig.%s is missing", missing.field)
 		}
 	}
+	if c.Poll < 0 {
+		return nil, fmt.Errorf("gateway: new process: ProcessConfig.Poll is %v: want a duration, or 0 for 1s", c.Poll)
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}

@@ -217,6 +217,22 @@ func TestALocationThatCanNotBeOpenedTouchesNoOther(t *testing.T) {
 	})
 }
 
+func TestOpenHasToReturnADevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		plane := gatewaytest.NewPlane()
+		plane.Assign("gw1", office)
+		p, err := gateway.NewProcess(gateway.ProcessConfig{
+			ID: "gw1", Plane: plane,
+			Open: func(context.Context, gateway.LocationID) (gateway.Device, error) { return nil, nil },
+		})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.NoError(t, p.Run(ctx))
+		require.Contains(t, plane.Last("gw1", office).Failed[0].What, "no device")
+	})
+}
+
 func TestALocationThatNeverOpenedCanGo(t *testing.T) {
 	inShop(t, func(t *testing.T, s *shop) {
 		s.set("c", errors.New("no"))
@@ -260,6 +276,7 @@ func TestNewProcessNamesWhatIsMissing(t *testing.T) {
 		"ID":    func(c *gateway.ProcessConfig) { c.ID = "" },
 		"Plane": func(c *gateway.ProcessConfig) { c.Plane = nil },
 		"Open":  func(c *gateway.ProcessConfig) { c.Open = nil },
+		"Poll":  func(c *gateway.ProcessConfig) { c.Poll = -1 },
 	} {
 		c := whole
 		change(&c)

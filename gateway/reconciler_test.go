@@ -359,6 +359,51 @@ func (s scripted) Report(context.Context, gateway.ID, gateway.LocationID, gatewa
 	return nil
 }
 
+func TestAGapIsFilledWithEverything(t *testing.T) {
+	for name, bad := range map[string]gateway.Update{
+		"starts elsewhere":       {From: gateway.Revision{Epoch: 9, Number: 9}, To: gateway.Revision{Epoch: 9, Number: 10}},
+		"says nothing of itself": {To: gateway.Revision{Epoch: 9, Number: 10}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 2, func(t *testing.T, b *bench) {
+				b.stop()
+				now := b.plane.Config(office)
+				var asked []gateway.Revision
+				r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
+					ID: "gw1", Location: office, Device: b.device,
+					Plane: gappy{scripted{now.Since(gateway.Config{}), bad}, func(have gateway.Revision) {
+						asked = append(asked, have)
+					}},
+				})
+				require.NoError(t, err)
+				b.Reconciler = r
+				b.start()
+				b.after(time.Second)
+				require.Equal(t, now.Revision, r.Status().Applied)
+				b.stop()
+				require.Greater(t, len(asked), 1, "it goes on as if nothing were missing")
+				for _, have := range asked {
+					require.True(t, have.IsZero(), "it asks for the rest of what it does not have")
+				}
+				require.Empty(t, gateway.Diff(now, b.state()))
+			})
+		})
+	}
+}
+
+// gappy tells with which revision it is watched.
+type gappy struct {
+	scripted
+
+	watched func(gateway.Revision)
+}
+
+func (g gappy) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision,
+) iter.Seq2[gateway.Update, error] {
+	g.watched(have)
+	return g.scripted.Watch(ctx, id, at, have)
+}
+
 func TestAnotherHistoryIsTakenAsItIs(t *testing.T) {
 	inBubble(t, 2, func(t *testing.T, b *bench) {
 		rev := b.plane.Forget(office)
