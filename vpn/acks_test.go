@@ -234,9 +234,31 @@ func TestAcknowledgementsAreShared(t *testing.T) {
 				time.Sleep(8 * time.Second)
 				require.False(t, r.gw(other, gw).Connected)
 				require.Equal(t, rev, r.gw(other, gw).Applied, "what it applied is still known")
+				time.Sleep(5 * time.Second)
+				list, err := r.stores.Records().List(r.ctx, "ack/", "", 0)
+				require.NoError(t, err)
+				require.Empty(t, list, "nothing is written for who says nothing")
 			})
 		})
 	}
+}
+
+// Of two reports of a gateway that of the newer process counts, even if one of
+// the older is still coming in elsewhere.
+func TestTheNewerProcessCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		other := r.newCore("core2", r.stores)
+		r.run(r.core)
+		r.run(other)
+		gw := r.gateway("gw1")
+		defer r.beat(r.core, gw, func(s *gateway.Status) { s.Epoch, s.Version = 6, "new" })()
+		time.Sleep(5*time.Second + time.Millisecond)
+		defer r.beat(other, gw, func(s *gateway.Status) { s.Epoch, s.Version = 5, "old" })()
+		time.Sleep(5 * time.Second)
+		require.Equal(t, "new", r.gw(r.core, gw).Version)
+		require.Equal(t, "new", r.gw(other, gw).Version)
+	})
 }
 
 // A core that dies takes what it was told with it, after a moment.

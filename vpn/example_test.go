@@ -68,7 +68,7 @@ func ExampleOverview_WriteText() {
 
 func must[T any](v T, err error) T {
 	if err != nil {
-		panic(err) //nolint:forbidigo // an example has nobody to tell
+		panic(err)
 	}
 	return v
 }

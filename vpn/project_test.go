@@ -228,18 +228,18 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 			return nil
 		})
 	case n < 8:
-		_, err = s.Devices().Update(ctx, dev(pick(6)).ID, func(d *peer.Device) error {
+		_, err = s.Devices().Update(ctx, dev(pick(4)).ID, func(d *peer.Device) error {
 			*d = peer.Device{}
 			return nil
 		})
 	default:
-		i := pick(6)
+		i := pick(4)
 		_, err = s.Devices().Update(ctx, dev(i).ID, func(d *peer.Device) error {
 			at := []location.ID{"office", "home"}[:pick(3)]
 			*d = dev(i, at...)
-			d.Key, d.Disabled, d.Standing.Disabled = key(pick(7)), pick(5) == 0, pick(7) == 0
+			d.Key, d.Disabled, d.Standing.Disabled = key(pick(5)), pick(5) == 0, pick(7) == 0
 			for i := range d.Peers {
-				d.Peers[i].Addrs[0] = addr(pick(7))
+				d.Peers[i].Addrs[0] = addr(pick(5))
 				d.Peers[i].Disabled = pick(5) == 0
 			}
 			return nil
@@ -250,6 +250,10 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 	}
 	return err
 }
+
+// sameUpdate has cmp compare updates: secrets are comparable, and no list is an
+// empty one.
+var sameUpdate = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{}, wgkey.Private{}, wgkey.Preshared{})}
 
 // follow has a Projection follow a history, with a reader of its updates, and
 // says where it parts from Project. fault, if it is not nil, changes what the
@@ -276,13 +280,19 @@ func follow(ctx context.Context, pick chooser, steps int, fault func(*vpn.View, 
 		if err != nil {
 			return err
 		}
-		now := copyOf(v)
+		now, before := copyOf(v), p.Config()
 		if fault != nil {
 			fault(&now, nil)
 		}
 		u, err := p.Apply(now, noon)
 		if err != nil {
 			return err
+		}
+		if exact := p.Config().Since(before); before.Revision.Epoch == v.Rev.Epoch && !cmp.Equal(exact, u, sameUpdate) {
+			return fmt.Errorf("the update is not exactly what changed:\n%s", cmp.Diff(exact, u, sameUpdate))
+		}
+		if u.From.IsZero() != (before.Revision.Epoch != v.Rev.Epoch) {
+			return fmt.Errorf("from %v to %v: the update is from %v", before.Revision, v.Rev, u.From)
 		}
 		if fault != nil {
 			fault(nil, &u)
@@ -315,6 +325,13 @@ func TestProjectionIsProject(t *testing.T) {
 		pick := func(n int) int { return rapid.IntRange(0, n-1).Draw(t, "pick") }
 		require.NoError(t, follow(t.Context(), pick, rapid.IntRange(1, 30).Draw(t, "steps"), nil))
 	})
+}
+
+// The same with longer histories.
+func TestProjectionIsProjectForLong(t *testing.T) {
+	for seed := range uint64(20) {
+		require.NoError(t, follow(t.Context(), random(seed+100), 200, nil), "seed %d", seed+100)
+	}
 }
 
 func TestTheComparisonNoticesFaults(t *testing.T) {

@@ -31,6 +31,7 @@ type flaky struct {
 	err      error           // of every call
 	hung     chan struct{}   // calls wait until it is closed
 	badViews bool            // View fails, and nothing else does
+	listed   func()          // called once, when gateways have been listed
 	deaf     bool            // no hints
 	lie      func(*vpn.View) // about a View
 	views    int             // how many were asked for
@@ -113,7 +114,15 @@ func (s flakyRecords) List(ctx context.Context, prefix, after string, limit int)
 	if err := s.f.pass(ctx); err != nil {
 		return nil, err
 	}
-	return s.f.inner().Records().List(ctx, prefix, after, limit)
+	list, err := s.f.inner().Records().List(ctx, prefix, after, limit)
+	if prefix == "gateway/" {
+		var listed func()
+		s.f.set(func(f *flaky) { listed, f.listed = f.listed, nil })
+		if listed != nil {
+			listed()
+		}
+	}
+	return list, err
 }
 
 func (s flakyRecords) Update(ctx context.Context, key string, edit func([]byte) ([]byte, error)) error {

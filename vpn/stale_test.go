@@ -1,6 +1,7 @@
 package vpn_test
 
 import (
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/vpn"
+	"github.com/holdfastvpn/holdfast/vpn/kvstore"
+	"github.com/holdfastvpn/holdfast/vpn/memstore"
 )
 
 // A core that cannot read its store says so, and takes nothing.
@@ -197,6 +200,63 @@ func TestAnotherEpochIsToldWhole(t *testing.T) {
 		updates = r.has(w)
 		require.False(r.t, updates[0].From.IsZero())
 	})
+}
+
+// A store that lost its last writes, and does not know it, is followed all the
+// same.
+func TestNumbersThatGoBack(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.add(1)
+		gw := r.gateway("gw1")
+		w := r.watch(r.core, gw, gateway.Config{})
+		r.has(w)
+		for range 5 {
+			r.add(2)
+			r.drop(2)
+		}
+		r.add(3)
+		r.has(w)
+		_, had, _ := w.take()
+		db := memstore.NewDB()
+		require.NoError(r.t, db.Update(r.ctx, func(tx kvstore.Tx) error {
+			return tx.Put("epoch", fmt.Appendf(nil, "%016x", had.Revision.Epoch))
+		}))
+		before := &flaky{Stores: kvstore.New(db)}
+		require.NoError(r.t, move(r, before))
+		r.stores.set(func(f *flaky) { f.Stores = before.Stores })
+		require.Less(r.t, r.revision().Number, had.Revision.Number)
+		require.Equal(r.t, r.revision().Epoch, had.Revision.Epoch)
+		late := r.watch(r.core, r.gateway("gw2"), had)
+		time.Sleep(vpn.DefaultPoll)
+		for _, w := range []*reader{w, late} {
+			r.has(w)
+		}
+		for n := range 12 { // up to where it was before, and on
+			r.add(n + 20)
+			time.Sleep(vpn.DefaultPoll)
+			for _, w := range []*reader{w, late} {
+				r.has(w)
+			}
+		}
+	})
+}
+
+func TestHealth(t *testing.T) {
+	at := func(ms int) time.Time { return noon.Add(time.Duration(ms) * time.Millisecond) }
+	var h vpn.Health
+	require.NoError(t, h.Stale(at(0)), "it has never looked")
+	h.Look(at(0), at(10), errDisk)
+	require.NoError(t, h.Stale(at(5000)), "one failure is none, however long ago")
+	h.Look(at(900), at(999), errDisk)
+	require.NoError(t, h.Stale(at(5000)))
+	h.Look(at(990), at(1000), errDisk)
+	require.ErrorIs(t, h.Stale(at(1000)), gateway.ErrStale)
+	require.NotErrorIs(t, h.Stale(at(1000)), errDisk, "what ended the look did not end the stream")
+	h.Look(at(1100), at(1110), nil)
+	require.NoError(t, h.Stale(at(1110)))
+	h.Hang(at(2000))
+	require.NoError(t, h.Stale(at(2999)))
+	require.ErrorIs(t, h.Stale(at(3000)), gateway.ErrStale)
 }
 
 // move writes the office and its gateways, but no devices, to another backend.

@@ -98,6 +98,31 @@ func TestRegistrationsOfOtherCoresAreFollowed(t *testing.T) {
 	})
 }
 
+// A list of registrations that was read before one was added does not undo it.
+func TestAnOldListUndoesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.stores.deaf = true // or the right list would follow at once
+		r.run(r.core)
+		added := make(chan *reader, 1)
+		r.stores.set(func(f *flaky) {
+			f.listed = func() { // after the list was read, before it is taken in
+				gw, err := r.core.Gateways().Add(r.ctx, vpn.Gateway{Name: "gw1", Locations: []location.ID{r.office.ID}})
+				if err != nil {
+					r.t.Error(err)
+				}
+				added <- r.watch(r.core, gw.ID, gateway.Config{})
+			}
+		})
+		w := <-added
+		time.Sleep(100 * time.Millisecond)
+		r.stands(w)
+		r.has(w)
+		time.Sleep(5 * time.Second)
+		r.stands(w)
+	})
+}
+
 func TestASecondWatchReplacesTheFirst(t *testing.T) {
 	bubble(t, func(r *rig) {
 		gw, other := r.gateway("gw1"), r.gateway("gw2")
@@ -106,6 +131,7 @@ func TestASecondWatchReplacesTheFirst(t *testing.T) {
 		second := r.watch(r.core, gw, gateway.Config{})
 		r.ended(first, gateway.ErrReplaced)
 		r.has(second)
+		require.True(r.t, r.gw(r.core, gw).Connected, "the end of the first is not the end of the second")
 		r.stands(theirs)
 		time.Sleep(time.Minute)
 		r.stands(second)
