@@ -118,6 +118,24 @@ func text(list []netip.Prefix) string {
 	return strings.Join(out, ",")
 }
 
+// What is wanted shares no memory with what is observed.
+func TestDriftDoesNotReachWhatIsWanted(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		for range 5 {
+			b.device.Open().Meddle(func(s *gateway.State) {
+				s.Interface.Addrs = gatewaytest.Prefixes("10.99.0.1/16", "fd99::1/64")
+				s.Interface.Masquerade = gatewaytest.Prefixes("10.99.0.0/16")
+				s.Peers[0].AllowedIPs = gatewaytest.Prefixes("10.99.0.9/32", "fd99::9/128")
+			})
+			b.after(time.Second)
+			require.Empty(t, gateway.Diff(b.plane.Config(office), b.state()).String())
+			b.plane.Edit(office, func(c *gateway.Config) { c.Interface.MTU-- })
+			b.after(time.Second)
+			require.Empty(t, gateway.Diff(b.plane.Config(office), b.state()).String())
+		}
+	})
+}
+
 func TestOnlyTheLatestDriftIsKept(t *testing.T) {
 	inBubble(t, 40, func(t *testing.T, b *bench) {
 		b.device.Open().Meddle(func(s *gateway.State) { s.Peers = nil })
@@ -439,6 +457,8 @@ func TestABadInterfaceAtFirstLeavesWhatIsThere(t *testing.T) {
 				require.Equal(t, before.Interface, after.Interface)
 				if exists {
 					require.Len(t, after.Peers, 2, "who was revoked is still there")
+				} else {
+					require.True(t, b.Status().Applied.IsZero(), "nothing was acknowledged as applied")
 				}
 				require.Contains(t, plane.Last("gw1", office).Failed[0].What, "Interface.Port")
 				b.stop()
