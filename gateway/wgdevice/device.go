@@ -80,6 +80,9 @@ func (d *Device) open(path string) (err error) {
 	if err != nil {
 		return err
 	}
+	// Then the kernel leaves out what a list is not about; an old one, which
+	// cannot, tells all of it.
+	_ = d.nl.SetStrictCheck(true)
 	link, whose, err := d.find()
 	if err != nil && whose != stranger {
 		return err
