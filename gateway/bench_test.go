@@ -37,7 +37,9 @@ func (f fed) Watch(ctx context.Context, _ gateway.ID, _ gateway.LocationID, _ ga
 	}
 }
 
-func (f fed) Report(context.Context, gateway.ID, gateway.LocationID, gateway.Status) error { return nil }
+func (f fed) Report(context.Context, gateway.ID, gateway.LocationID, gateway.Status) error {
+	return nil
+}
 
 // From an update that the plane sends to its step on the device, with many other
 // peers there.
