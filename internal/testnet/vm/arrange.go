@@ -120,7 +120,7 @@ func unpack(ctx context.Context, file string) ([]byte, error) {
 	default:
 		return nil, fmt.Errorf("%s: compressed in an unknown way", filepath.Base(file))
 	}
-	out, err := exec.CommandContext(ctx, tool, "-dc", file).Output() //nolint:gosec // a tool from the list above
+	out, err := exec.CommandContext(ctx, tool, "-dc", file).Output()
 	if errors.Is(err, exec.ErrNotFound) {
 		return nil, fmt.Errorf("%w; install %s", err, tool)
 	}

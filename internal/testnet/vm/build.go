@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -45,8 +46,9 @@ func compile(ctx context.Context, pkg string, args ...string) (_ string, err err
 	if _, err := golang(ctx, append(args, "-o", made, pkg)...); err != nil {
 		return "", fmt.Errorf("vm: build %s: %w", pkg, err)
 	}
-	if _, err := os.Stat(made); err != nil {
-		return "", fmt.Errorf("vm: build %s: nothing came of it: is there a main function, or a test: %w", pkg, err)
+	// Of other packages the command makes no program, and of one without tests nothing.
+	if err := static(made); err != nil {
+		return "", fmt.Errorf("vm: build %s: is it a main package, or has it tests: %w", pkg, err)
 	}
 	final := filepath.Join(cache, name)
 	return final, os.Rename(made, final)
@@ -54,7 +56,7 @@ func compile(ctx context.Context, pkg string, args ...string) (_ string, err err
 
 // golang runs the go command for a static binary that runs in the machine.
 func golang(ctx context.Context, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // the words are ours, the packages those of a developer
+	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOFLAGS="+os.Getenv("GOFLAGS"))
 	var said bytes.Buffer
 	cmd.Stderr = &said
@@ -63,4 +65,19 @@ func golang(ctx context.Context, args ...string) (string, error) {
 		return "", fmt.Errorf("go %s: %w: %s", args[0], err, strings.TrimSpace(said.String()))
 	}
 	return strings.TrimSpace(string(out)), nil
+}
+
+// static makes sure that a program needs nothing that the machine does not have.
+func static(program string) error {
+	f, err := elf.Open(program)
+	if err != nil {
+		return fmt.Errorf("look at the program %s: %w", program, err)
+	}
+	defer func() { _ = f.Close() }()
+	for _, p := range f.Progs {
+		if p.Type == elf.PT_INTERP {
+			return fmt.Errorf("the program %s needs shared libraries, which the machine does not have: build it with CGO_ENABLED=0, as Build does", program)
+		}
+	}
+	return nil
 }

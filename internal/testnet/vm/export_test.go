@@ -5,18 +5,35 @@ package vm
 import (
 	"context"
 	"io"
+	"log/slog"
+	"os"
 	"testing"
 )
 
-// What tests use of the insides.
-var (
-	Arrange = arrange
-	Command = command
-	Cached  = func(dir string) (string, error) {
-		k, err := cached(dir)
-		return k.name, err
+// Command is the command line of the emulator.
+var Command = command
+
+// Obtain returns the name of the kernel that a machine would have, and its file.
+func Obtain(ctx context.Context) (name, image string, err error) {
+	k, err := obtain(ctx, slog.New(slog.DiscardHandler))
+	return k.name, k.image, err
+}
+
+// Modules are the names of the modules that this kernel can have loaded.
+func Modules(ctx context.Context, names ...string) ([]string, error) {
+	k, err := obtain(ctx, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return nil, err
 	}
-)
+	order, err := k.modules.Order(names...)
+	for i, m := range order {
+		names = append(names[:i], m.Name)
+		if _, missing := os.Stat(k.module(m)); missing != nil {
+			return nil, missing
+		}
+	}
+	return names[:len(order)], err
+}
 
 // Self builds the test binary of this package for a machine.
 func Self(ctx context.Context) (string, error) {

@@ -173,16 +173,15 @@ func download(ctx context.Context, dir string) (string, error) {
 	if first == nil {
 		return deb, nil
 	}
-	var private []string
 	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil { //nolint:gosec // apt's other user reads it
 			return "", err
 		}
 	}
-	private = append(private,
-		"-o", "Dir::State::lists="+filepath.Join(dir, "state/lists"),
-		"-o", "Dir::Cache="+filepath.Join(dir, "cache"),
-	)
+	private := []string{
+		"-o", "Dir::State::lists=" + filepath.Join(dir, "state/lists"),
+		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+	}
 	if _, err := do(ctx, dir, "apt-get", append(private, "-o", "APT::Sandbox::User=", "update")...); err != nil {
 		return "", errors.Join(first, err)
 	}
@@ -224,7 +223,7 @@ func do(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "LC_ALL=C", "DEBIAN_FRONTEND=noninteractive")
-	cmd.SysProcAttr = nil
+	cmd.WaitDelay = time.Second // those that it has started hold its output
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -99,7 +100,7 @@ func prepare(ctx context.Context, c Config, pkg string, args []string) (Config, 
 	}
 	c.Args = append([]string{"-test.v=test2json", "-test.paniconexit0"}, args...)
 	if strict() {
-		c.Env = append(c.Env[:len(c.Env):len(c.Env)], testnet.RequireEnv+"=all")
+		c.Env = append(slices.Clip(c.Env), testnet.RequireEnv+"=all")
 	}
 	return c, nil
 }

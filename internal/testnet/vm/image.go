@@ -131,6 +131,9 @@ func (e entry) write(w *cpio.Writer, name string) error {
 
 // plant makes the tree of a machine for c.
 func plant(c Config, k kernel, guest string) (tree, error) {
+	if err := static(c.Program); err != nil {
+		return nil, fmt.Errorf("vm: %w", err)
+	}
 	t := tree{}
 	t.add("/dev/console", entry{perm: 0o600, char: &[2]uint32{5, 1}}) // what the kernel gives the first process
 	t.add("/sbin/modprobe", entry{link: guestPath})

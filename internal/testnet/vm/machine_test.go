@@ -64,7 +64,7 @@ func TestVirtualMachine(t *testing.T) {
 		require.NoDirExists(t, "/sys/module/sch_tbf")
 		n := testnet.ForTest(t)
 		h := n.Host("a")
-		require.NoError(t, h.Do(func() error { return tbf() }))
+		require.NoError(t, h.Do(tbf))
 		require.DirExists(t, "/sys/module/sch_tbf")
 	})
 }

@@ -58,7 +58,7 @@ func chat() (int, error) {
 		return 1, err
 	}
 	fmt.Fprintln(os.Stdout, here, string(text), os.Args[1:], os.Getenv("WORD"), vm.Inside())
-	child := exec.Command("/proc/self/exe")
+	child := exec.CommandContext(context.Background(), "/proc/self/exe")
 	child.Env = []string{roleEnv + "=sleep"}
 	child.Stdout, child.Stderr = os.Stdout, os.Stderr
 	return 3, child.Start()

@@ -99,10 +99,11 @@ func boot(ctx context.Context, program, kernel string, image *os.File, c Config)
 		return wire.End{}, errors.Join(err, console.Close(), consoleEnd.Close())
 	}
 	var said, complained tail
-	cmd := exec.CommandContext(ctx, program, command(kernel, c)...) //nolint:gosec // the words are ours
+	cmd := exec.CommandContext(ctx, program, command(kernel, c)...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.ExtraFiles = []*os.File{image, consoleEnd, lineEnd}
 	cmd.Stdout, cmd.Stderr = &complained, &complained
+	cmd.WaitDelay = time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true} // Ctrl-C is ours to act on
 	finished := make(chan error, 1)
 	go func() {
@@ -139,8 +140,10 @@ func boot(ctx context.Context, program, kernel string, image *os.File, c Config)
 		return *end, nil
 	case ctx.Err() != nil:
 		return wire.End{}, fmt.Errorf("%w%s", context.Cause(ctx), said.quote())
+	case cmd.ProcessState == nil:
+		return wire.End{}, fmt.Errorf("start %s: %w", program, ended)
 	default:
-		return wire.End{}, fmt.Errorf("the machine went down before the program ended (emulator: %v%s)%s", ended, complained.quote(), said.quote())
+		return wire.End{}, fmt.Errorf("the machine went down before the program ended (%s%s)%s", cmd.ProcessState, complained.quote(), said.quote())
 	}
 }
 

@@ -23,7 +23,7 @@ func (t tree) tool(name string) error {
 	}
 	t.add(programPath+path.Base(name), entry{perm: 0o755, from: file})
 	// A static binary has none: then ldd fails, saying so.
-	out, err := exec.Command("ldd", file).CombinedOutput() //nolint:gosec,noctx // ends at once
+	out, err := exec.Command("ldd", file).CombinedOutput() //nolint:noctx // ends at once
 	if err != nil && !strings.Contains(string(out), "not a dynamic executable") && !strings.Contains(string(out), "statically linked") {
 		return fmt.Errorf("vm: put the command %s into the machine: ldd %s: %w: %s", name, file, err, out)
 	}

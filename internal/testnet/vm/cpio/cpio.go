@@ -75,13 +75,15 @@ func (w *Writer) entry(name string, h header, content io.Reader) error {
 	if name == "" || strings.HasPrefix(name, "/") || strings.ContainsRune(name, 0) {
 		return fmt.Errorf("cpio: add %q: want a name relative to the root", name)
 	}
-	if h.mode != 0 {
+	inode := uint32(0)
+	if h.mode != 0 { // not at the end
 		w.inode++
+		inode = w.inode
 	}
 	// Magic, inode, mode, owner, group, links, time, size, device of the file
 	// (two), device that it is (two), length of the name, checksum.
 	head := fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00",
-		w.inode, h.mode, 0, 0, h.links, 0, h.size, 0, 0, h.major, h.minor, len(name)+1, 0, name)
+		inode, h.mode, 0, 0, h.links, 0, h.size, 0, 0, h.major, h.minor, len(name)+1, 0, name)
 	if err := w.write(strings.NewReader(head), int64(len(head))); err != nil {
 		return fmt.Errorf("cpio: add %s: %w", name, err)
 	}

@@ -86,6 +86,9 @@ func (l *line) end(e wire.End) error {
 	select {}
 }
 
+// lastWords is how long a program may write before it is killed.
+const lastWords = 3 * time.Second
+
 // play runs the program to its end, and all that it left behind.
 func play(t wire.Task, l *line) wire.End {
 	e := wire.End{Boot: uptime()}
@@ -118,6 +121,8 @@ func play(t wire.Task, l *line) wire.End {
 	var late sync.Once
 	over := time.AfterFunc(t.Limit, func() {
 		late.Do(func() { e.Limit = true })
+		_ = unix.Kill(pid, unix.SIGQUIT) // a program in Go writes where it stands
+		time.Sleep(lastWords)
 		_ = unix.Kill(-1, unix.SIGKILL) // all but this process
 	})
 	e.Exit = reap(pid)

@@ -38,6 +38,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 	console := f.Bool("console", false, "write what the kernel says to standard error")
 	f.IntVar(&c.Memory, "memory", 0, "`MiB` of memory (default 768)")
 	f.DurationVar(&c.Limit, "limit", 0, "bounds the run on this machine's clock (default 10m)")
+	f.DurationVar(&c.Within, "within", 0, "bounds the program on the machine's clock")
 	tools := f.String("tools", "", "`commands` of this machine that shall be there, with commas")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: run [flags] PACKAGE [ARG…]\n\nFlags:\n")

@@ -85,8 +85,9 @@ func Read(r io.Reader, buf []byte) (Kind, []byte, error) {
 
 // AppendEnd appends the last frame to b.
 func AppendEnd(b []byte, e End) ([]byte, error) {
-	if len(e.Trouble) > MaxFrame/4 {
-		e.Trouble = e.Trouble[:MaxFrame/4]
+	const room = MaxFrame / 8 // a byte may take six in JSON
+	if len(e.Trouble) > room {
+		e.Trouble = e.Trouble[:room]
 	}
 	text, err := json.Marshal(e)
 	if err != nil {
