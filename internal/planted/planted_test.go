@@ -63,7 +63,7 @@ func TestCleanupsRunLastFirstAfterTheContextEnded(t *testing.T) {
 }
 
 func TestAPanicIsAFailure(t *testing.T) {
-	failed, log := planted.Fails(t, func(testing.TB) { panic("at the disco") }) //nolint:forbidigo // the fault
+	failed, log := planted.Fails(t, func(testing.TB) { panic("at the disco") })
 	require.True(t, failed)
 	require.Contains(t, log, "panic: at the disco")
 }
