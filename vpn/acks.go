@@ -3,6 +3,7 @@ package vpn
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -82,6 +83,16 @@ func (a *acks) take(at link, s gateway.Status, now time.Time) error {
 	}
 	a.changed.ring()
 	return nil
+}
+
+// prune forgets gateways that are known not to serve a location any more.
+func (a *acks) prune(registered func(gateway.ID) (gatewayRow, error)) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	maps.DeleteFunc(a.own, func(l link, _ *ack) bool {
+		row, err := registered(l.gateway)
+		return err == nil && !slices.Contains(row.Locations, l.location)
+	})
 }
 
 // members merges what is known of a location's gateways: of two reports of one

@@ -86,8 +86,8 @@ func New(c Config) (*Core, error) {
 		return nil, errors.New("vpn: Config.Stores is missing: memstore.New() needs nothing else")
 	case c.Keys == nil:
 		return nil, errors.New("vpn: Config.Keys is missing: seal.Ephemeral() goes with a memory store")
-	case c.Poll < 0, c.Resync < 0:
-		return nil, errors.New("vpn: Config.Poll and Config.Resync are not negative; 0 is the default")
+	case c.Poll != 0 && c.Poll < time.Millisecond, c.Resync != 0 && c.Resync < time.Millisecond:
+		return nil, errors.New("vpn: Config.Poll and Config.Resync are 1 ms or more; 0 is the default")
 	}
 	if c.ID == "" {
 		c.ID = newID()

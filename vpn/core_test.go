@@ -17,7 +17,7 @@ func TestNewSaysWhatIsMissing(t *testing.T) {
 	for want, c := range map[string]vpn.Config{
 		"Config.Stores is missing": {Keys: seal.Ephemeral()},
 		"Config.Keys is missing":   {Stores: memstore.New()},
-		"are not negative":         {Stores: memstore.New(), Keys: seal.Ephemeral(), Poll: -1},
+		"are 1 ms or more":         {Stores: memstore.New(), Keys: seal.Ephemeral(), Poll: -1},
 	} {
 		_, err := vpn.New(c)
 		require.ErrorContains(t, err, want)

@@ -68,25 +68,25 @@ func (h *history) repair(right *Projection) {
 	h.floor = right.rev.Number + 1
 }
 
-// since returns what a reader needs who has a revision of a generation, 0 being
-// none of ours, and whether there is anything to tell. future says that the
-// reader may really be ahead, and is not to be set back.
+// since returns a draft of what a reader needs who has a revision of a
+// generation, 0 being none of ours, and whether there is anything to tell. future
+// says that the reader may really be ahead, and is not to be set back.
 func (h *history) since(have Revision, generation uint64, future bool) (u gateway.Update, news bool) {
 	to := h.now.rev
 	ours := generation == h.generation
 	switch {
 	case have.Epoch != to.Epoch || !ours && have.Number < h.floor || have.Number < h.base:
-		return h.snapshot(), true
+		return h.now.draft(), true
 	case have.Number > to.Number && future:
 		return gateway.Update{}, false
 	case have.Number > to.Number:
-		return h.snapshot(), true
+		return h.now.draft(), true
 	case have == to:
 		return gateway.Update{}, false
 	}
 	u = gateway.Update{From: have, To: to}
 	if h.face > have.Number {
-		face := cloneFace(h.now.face)
+		face := h.now.face
 		u.Interface = &face
 	}
 	first, _ := slices.BinarySearchFunc(h.log, have.Number+1, func(c change, n uint64) int { return cmp.Compare(c.number, n) })
@@ -97,18 +97,10 @@ func (h *history) since(have Revision, generation uint64, future bool) (u gatewa
 		}
 		told[c.key] = true
 		if p, granted := h.now.peer(c.key); granted {
-			u.Set = append(u.Set, clonePeer(p))
+			u.Set = append(u.Set, p)
 		} else {
 			u.Remove = append(u.Remove, c.key)
 		}
 	}
-	slices.SortFunc(u.Set, byKey)
-	slices.SortFunc(u.Remove, wgkey.Public.Compare)
 	return u, true
-}
-
-// snapshot is everything.
-func (h *history) snapshot() gateway.Update {
-	c := h.now.Config()
-	return gateway.Update{To: c.Revision, Interface: &c.Interface, Set: c.Peers}
 }

@@ -84,14 +84,4 @@ func sorted(p []netip.Prefix) []netip.Prefix {
 	return p
 }
 
-func cloneFace(i gateway.Interface) gateway.Interface {
-	i.Addrs, i.Masquerade = slices.Clone(i.Addrs), slices.Clone(i.Masquerade)
-	return i
-}
-
-func clonePeer(p gateway.Peer) gateway.Peer {
-	p.AllowedIPs = slices.Clone(p.AllowedIPs)
-	return p
-}
-
 func byKey(a, b gateway.Peer) int { return a.Key.Compare(b.Key) }

@@ -66,7 +66,7 @@ func (p *Projection) Apply(v View, now time.Time) (gateway.Update, error) {
 	before := p.on()
 	p.rev = v.Rev
 	if p.enter(v) || u.From.IsZero() {
-		face := cloneFace(p.face)
+		face := p.face
 		u.Interface = &face
 	}
 	old, next := p.take(v, now)
@@ -85,11 +85,11 @@ func (p *Projection) Apply(v View, now time.Time) (gateway.Update, error) {
 		for k := range p.rows {
 			next[k] = true
 		}
-	default:
-		return u, nil
+	default: // nobody has anything
+		old, next = nil, nil
 	}
 	p.compare(&u, old, next)
-	return u, nil
+	return finish(u), nil
 }
 
 // on says whether the location grants anything.
@@ -144,25 +144,39 @@ func (p *Projection) compare(u *gateway.Update, old map[wgkey.Public]gateway.Pee
 	}
 	for k := range next {
 		if was, had := old[k]; !had || !was.Equal(p.rows[k]) {
-			u.Set = append(u.Set, clonePeer(p.rows[k]))
+			u.Set = append(u.Set, p.rows[k])
 		}
 	}
-	slices.SortFunc(u.Remove, wgkey.Public.Compare)
-	slices.SortFunc(u.Set, byKey)
 }
 
 // Config returns what Project would for the same history. It shares no memory
 // with the Projection.
-func (p *Projection) Config() gateway.Config {
-	c := gateway.Config{Revision: p.rev}
+func (p *Projection) Config() gateway.Config { return finished(p.draft()) }
+
+// draft is Config in no order, and sharing memory with p, of which only whole
+// rows are ever replaced: what has to be done while p stands still.
+func (p *Projection) draft() gateway.Update {
+	u := gateway.Update{To: p.rev, Interface: &gateway.Interface{}}
 	if !p.on() {
-		return c
+		return u
 	}
-	c.Interface = cloneFace(p.face)
-	for _, k := range slices.SortedFunc(maps.Keys(p.rows), wgkey.Public.Compare) {
-		c.Peers = append(c.Peers, clonePeer(p.rows[k]))
-	}
-	return c
+	*u.Interface = p.face
+	u.Set = slices.AppendSeq(make([]gateway.Peer, 0, len(p.rows)), maps.Values(p.rows))
+	return u
+}
+
+// finished makes a Config of a draft.
+func finished(draft gateway.Update) gateway.Config {
+	u := finish(draft)
+	return gateway.Config{Revision: u.To, Interface: *u.Interface, Peers: u.Set}
+}
+
+// finish puts a draft in order, and gives it memory of its own.
+func finish(u gateway.Update) gateway.Update {
+	u = u.Clone()
+	slices.SortFunc(u.Remove, wgkey.Public.Compare)
+	slices.SortFunc(u.Set, byKey)
+	return u
 }
 
 // peer returns the row with a key, unless nothing is granted to it.

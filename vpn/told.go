@@ -30,6 +30,7 @@ func (c *Core) readRecords(ctx context.Context, hinted <-chan struct{}) {
 		rows, err := c.gateways.all(ctx)
 		if err == nil {
 			c.registry.replace(rows, version)
+			c.acks.prune(c.registry.get)
 			err = c.readAcks(ctx)
 		}
 		if err != nil && ctx.Err() == nil {

@@ -123,19 +123,22 @@ func (t *tracker) compare(ctx context.Context) error {
 	}
 	now := t.c.now()
 	want, _ := Project(v, t.c.keys, now)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if !t.loaded || v.Rev != t.h.now.rev {
+	t.mu.RLock()
+	same, have := t.loaded && v.Rev == t.h.now.rev, t.h.now.draft()
+	t.mu.RUnlock()
+	switch {
+	case !same:
 		nudge(t.wake) // there is news, so the two do not compare; the next time will do
 		return nil
-	}
-	if t.h.now.Config().Equal(want) {
+	case finished(have).Equal(want):
 		return nil
 	}
 	right := NewProjection(t.at, t.c.keys)
 	if _, err := right.Apply(v, now); err != nil {
 		return err
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.wrong++
 	t.h.repair(right)
 	t.changed.ring()
@@ -163,6 +166,14 @@ func (t *tracker) attach(have Revision) position {
 // next returns the Update that leads on from p, and the new position. news is
 // false when there is none, or none yet.
 func (t *tracker) next(p position) (u gateway.Update, then position, news bool, err error) {
+	u, then, news, err = t.draft(p)
+	if news {
+		u = finish(u) // which takes a while for a large location, and holds up nobody here
+	}
+	return u, then, news, err
+}
+
+func (t *tracker) draft(p position) (u gateway.Update, then position, news bool, err error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	if !t.loaded {
