@@ -22,6 +22,7 @@ import (
 	"github.com/holdfastvpn/holdfast/peer/peertest"
 	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/kvstore"
+	"github.com/holdfastvpn/holdfast/vpn/kvstore/kvstoretest"
 	"github.com/holdfastvpn/holdfast/vpn/memstore"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
@@ -452,4 +453,8 @@ func BenchmarkView(b *testing.B) {
 			}
 		})
 	}
+}
+
+func TestTheExampleIsFit(t *testing.T) {
+	kvstoretest.RunDB(t, func(testing.TB) kvstore.DB { return &tinyDB{data: map[string][]byte{}} })
 }
