@@ -329,7 +329,7 @@ func TestProjectionIsProject(t *testing.T) {
 
 // The same with longer histories.
 func TestProjectionIsProjectForLong(t *testing.T) {
-	for seed := range uint64(20) {
+	for seed := range uint64(8) {
 		require.NoError(t, follow(t.Context(), random(seed+100), 200, nil), "seed %d", seed+100)
 	}
 }

@@ -19,6 +19,9 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/vpntest"
 )
 
+// pause lets others come in between.
+func pause() { <-time.After(time.Millisecond) }
+
 // broken is a right backend with one planted fault.
 type broken struct {
 	vpn.Stores
@@ -67,6 +70,7 @@ func (f brokenFeed) View(ctx context.Context, at location.ID, after vpn.Revision
 	var before map[location.ID]vpn.Revision
 	if f.b.fault == "looks at the number first" {
 		before, _ = f.Feed.Heads(ctx)
+		pause()
 	}
 	v, err := f.Feed.View(ctx, at, after)
 	if err != nil {
@@ -78,6 +82,7 @@ func (f brokenFeed) View(ctx context.Context, at location.ID, after vpn.Revision
 			v.Rev = r
 		}
 	case "looks at the number last":
+		pause()
 		if heads, err := f.Feed.Heads(ctx); err == nil && heads[at].Epoch == v.Rev.Epoch {
 			v.Rev = heads[at]
 		}
@@ -156,7 +161,7 @@ func (r brokenRecords) Update(ctx context.Context, key string, edit func([]byte)
 		if err != nil {
 			return err
 		}
-		<-time.After(time.Millisecond) // for others to come in between
+		pause()
 		return r.Records.Update(ctx, key, func([]byte) ([]byte, error) { return value, nil })
 	}
 	return r.Records.Update(ctx, key, func(old []byte) ([]byte, error) {
@@ -200,6 +205,7 @@ func (db *brokenDB) Update(ctx context.Context, do func(kvstore.Tx) error) error
 	if err != nil || len(late) == 0 {
 		return err
 	}
+	pause()
 	return db.DB.Update(ctx, func(tx kvstore.Tx) error {
 		for k, v := range late {
 			if err := tx.Put(k, v); err != nil {
