@@ -154,7 +154,8 @@ func (r *Keyring) Open(t Text, bound string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s: sealed with key %s, which is not in the ring: add that key", ErrUnreadable, bound, id)
 	}
 	sealed, err := base64.RawURLEncoding.Strict().DecodeString(body)
-	if err != nil || len(sealed) < chacha20poly1305.NonceSizeX {
+	// The decoder skips line breaks; a text is written in one way only.
+	if err != nil || strings.ContainsAny(body, "\r\n") || len(sealed) < chacha20poly1305.NonceSizeX {
 		return nil, fmt.Errorf("%w: %s: damaged text", ErrUnreadable, bound)
 	}
 	nonce, sealed := sealed[:chacha20poly1305.NonceSizeX], sealed[chacha20poly1305.NonceSizeX:]

@@ -196,6 +196,8 @@ func FuzzOpen(f *testing.F) {
 	f.Add(fixed, "row/2")
 	f.Add("hf1..", "")
 	f.Add(fixed[:17], "row/1")
+	f.Add(fixed[:50]+"\r"+fixed[50:], "row/1")
+	f.Add(fixed+"\n", "row/1")
 	f.Fuzz(func(t *testing.T, text, bound string) {
 		got, err := r.Open(seal.Text(text), bound)
 		r.Stale(seal.Text(text))
