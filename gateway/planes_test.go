@@ -3,6 +3,8 @@ package gateway_test
 import (
 	"context"
 	"errors"
+	"iter"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +105,135 @@ func TestAStalledPlaneIsNoticed(t *testing.T) {
 		require.LessOrEqual(t, c.grow(12), 30*time.Second)
 		c.converged()
 	})
+}
+
+func TestAPlaneThatWasAwayIsAskedAgain(t *testing.T) {
+	withCores(t, func(t *testing.T, c *cores) {
+		c.links[1].Cut()
+		c.links[2].Cut()
+		c.after(time.Minute) // both were asked, and did not answer
+		c.links[1].Heal()
+		c.links[2].Heal()
+		c.links[0].Stall()
+		require.LessOrEqual(t, c.grow(10), 30*time.Second)
+	})
+}
+
+func TestTwoPlanesLostAtOnce(t *testing.T) {
+	for _, lost := range [][2]int{{0, 1}, {0, 2}} {
+		withCores(t, func(t *testing.T, c *cores) {
+			c.links[lost[1]].Stall()
+			c.links[lost[0]].Cut()
+			require.LessOrEqual(t, c.grow(10), 3*time.Second)
+		})
+	}
+}
+
+func TestASilentPlaneIsSeldomDoubted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatewaytest.NewPlane()
+		p.Assign("gw1", office)
+		p.Put(office, gatewaytest.Config(1))
+		var asked atomic.Int64
+		both := gateway.Planes(p, counting{p.Twin(), func() { asked.Add(1) }})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, err := range both.Watch(ctx, "gw1", office, gateway.Revision{}) {
+				if err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(110 * time.Second)
+		require.InDelta(t, 10, asked.Load(), 1)
+		cancel()
+		<-done
+	})
+}
+
+// tape is a plane that yields its updates and then ends with an error.
+type tape struct {
+	scripted
+
+	err error
+}
+
+func (p tape) Watch(context.Context, gateway.ID, gateway.LocationID, gateway.Revision) iter.Seq2[gateway.Update, error] {
+	return func(yield func(gateway.Update, error) bool) {
+		for _, u := range p.scripted {
+			if !yield(u, nil) {
+				return
+			}
+		}
+		yield(gateway.Update{}, p.err)
+	}
+}
+
+func TestWhatPlanesPassOn(t *testing.T) {
+	at := func(epoch, number uint64) gateway.Revision { return gateway.Revision{Epoch: epoch, Number: number} }
+	snapshot := func(to gateway.Revision) gateway.Update {
+		return gateway.Update{To: to, Interface: &gateway.Interface{}}
+	}
+	first := tape{scripted{snapshot(at(1, 2))}, errors.New("gone")}
+	for name, c := range map[string]struct {
+		second scripted
+		told   []gateway.Revision
+	}{
+		"what is known already":             {scripted{snapshot(at(1, 2))}, nil},
+		"what is older":                     {scripted{snapshot(at(1, 1))}, nil},
+		"what starts elsewhere":             {scripted{{From: at(1, 1), To: at(1, 3)}}, nil},
+		"what goes on":                      {scripted{{From: at(1, 2), To: at(1, 3)}}, []gateway.Revision{at(1, 3)}},
+		"everything at a newer revision":    {scripted{snapshot(at(1, 3))}, []gateway.Revision{at(1, 3)}},
+		"another history":                   {scripted{snapshot(at(2, 1))}, []gateway.Revision{at(2, 1)}},
+		"what is older, and then what goes": {scripted{snapshot(at(1, 1)), {From: at(1, 2), To: at(1, 4)}}, []gateway.Revision{at(1, 4)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				var told []gateway.Revision
+				for u, err := range gateway.Planes(first, c.second).Watch(ctx, "gw1", office, gateway.Revision{}) {
+					require.NoError(t, err)
+					told = append(told, u.To)
+				}
+				require.Equal(t, append([]gateway.Revision{at(1, 2)}, c.told...), told)
+			})
+		})
+	}
+}
+
+// A plane that does not answer is not asked again before it does.
+func TestReportsDoNotPileUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := gatewaytest.NewPlane()
+		p.Assign("gw1", office)
+		var now, most atomic.Int64
+		both := gateway.Planes(p, piling{p.Twin(), &now, &most})
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 50 {
+			require.NoError(t, both.Report(ctx, "gw1", office, gateway.Status{Epoch: 1, Full: true}))
+		}
+		require.Equal(t, int64(1), most.Load())
+		cancel()
+		synctest.Wait()
+		require.Zero(t, now.Load(), "a call outlives its context")
+	})
+}
+
+// piling is a plane whose Report waits for its context, and counts the waiting.
+type piling struct {
+	gateway.ControlPlane
+
+	now, most *atomic.Int64
+}
+
+func (p piling) Report(ctx context.Context, _ gateway.ID, _ gateway.LocationID, _ gateway.Status) error {
+	p.most.Store(max(p.most.Load(), p.now.Add(1)))
+	defer p.now.Add(-1)
+	<-ctx.Done()
+	return ctx.Err()
 }
 
 func TestAPlaneThatStallsAtFirst(t *testing.T) {

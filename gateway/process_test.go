@@ -256,6 +256,7 @@ func TestEndingIsTriedAgain(t *testing.T) {
 		s.has("a")
 
 		// Assigned again before it has ended, it is served again.
+		require.True(t, s.at("a").Hear(gatewaytest.Peer(1).Key, memdevice.Traffic{Rx: 32}))
 		s.at("a").FailSteps(func(gateway.Step) error { return errors.New("busy") })
 		s.plane.Assign("gw1")
 		s.after(time.Minute)
@@ -265,6 +266,7 @@ func TestEndingIsTriedAgain(t *testing.T) {
 		s.after(11 * time.Second)
 		s.has("a")
 		require.NotNil(t, s.Reconciler("a"))
+		require.Equal(t, uint64(32), observe(t, s.at("a")).Peers[0].Rx, "it was ended all the same")
 	})
 }
 

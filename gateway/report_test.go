@@ -155,6 +155,32 @@ func TestAReportThatNobodyAnswersIsGivenUp(t *testing.T) {
 	})
 }
 
+func TestReportsThatFailAreSpread(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, b *bench) {
+		b.stop()
+		var tries atomic.Int64
+		d := notifying{b.device, make(chan struct{}, 1)}
+		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
+			ID: "gw1", Location: office, Device: d, Plane: b.link,
+			Trace: gateway.Trace{OnReport: func(gateway.Status, error) { tries.Add(1) }},
+		})
+		require.NoError(t, err)
+		b.Reconciler = r
+		b.start()
+		b.link.Cut()
+		b.after(time.Second)
+		tries.Store(0)
+		for range 1000 { // there is something new to tell all the time
+			b.device.Open().Meddle(func(s *gateway.State) { s.Up = false })
+			d.changes <- struct{}{}
+			b.after(60 * time.Millisecond)
+		}
+		require.Greater(t, b.Status().Drifts, uint64(900))
+		require.Less(t, tries.Load(), int64(120), "in a minute")
+		require.Greater(t, tries.Load(), int64(30), "in a minute")
+	})
+}
+
 func TestEpochsGrow(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, b *bench) {
 		first := b.Status().Epoch
