@@ -35,11 +35,14 @@ func TestConfigIsChecked(t *testing.T) {
 }
 
 func TestCommandLine(t *testing.T) {
-	virtual := vm.Command("/k", vm.Config{Clock: vm.Virtual, Memory: 512})
+	virtual := vm.Command("/k", vm.Config{Clock: vm.Virtual, Memory: 512}, 2_600_000)
 	require.Subset(t, virtual, []string{"-icount", "shift=0,sleep=off", "-rtc", "clock=vm", "512", "/k"})
-	wall := vm.Command("/k", vm.Config{Clock: vm.Wall, Memory: 512})
+	wall := vm.Command("/k", vm.Config{Clock: vm.Wall, Memory: 512}, 2_600_000)
 	require.Subset(t, wall, []string{"tcg,thread=multi", "2"})
 	require.NotContains(t, wall, "-icount")
+	require.Contains(t, strings.Join(virtual, " "), "tsc_early_khz=1000000 ")
+	require.Contains(t, strings.Join(wall, " "), "tsc_early_khz=2600000 ")
+	require.Contains(t, strings.Join(vm.Command("/k", vm.Config{Clock: vm.Wall}, 0), " "), "clocksource=hpet ")
 }
 
 func TestNoEmulator(t *testing.T) {

@@ -13,14 +13,22 @@ const (
 
 // command is the command line of the emulator. Nothing in it is a file that has
 // to be removed: image, console and line are descriptors that it inherits.
-func command(kernel string, c Config) []string {
+//
+// khz is how fast this processor counts cycles, 0 if that is not known.
+func command(kernel string, c Config, khz uint64) []string {
 	accel, cpus := []string{"-accel", "tcg,thread=multi"}, "2"
-	// To the kernel: say only what is wrong, end with a panic at once, trust the
-	// clock, and do not test ciphers, which is half of a boot.
-	words := "console=ttyS0 quiet panic=-1 tsc=reliable cryptomgr.notests"
+	// To the kernel: say only what is wrong, end with a panic at once, and do not
+	// test ciphers, which is half of a boot.
+	words := "console=ttyS0 quiet panic=-1 cryptomgr.notests "
 	if c.Clock == Virtual {
 		accel, cpus = []string{"-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"}, "1"
-		words += " acpi=off" // half of the rest; with more than one CPU it has to be
+		khz = 1_000_000
+		words += "acpi=off " // half of the rest; with more than one CPU it has to be
+	}
+	if khz > 0 {
+		words += "tsc=reliable tsc_early_khz=" + strconv.FormatUint(khz, 10)
+	} else {
+		words += "tsc=unstable clocksource=hpet" // slower to read
 	}
 	return append(accel,
 		"-cpu", "max",

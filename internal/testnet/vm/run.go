@@ -30,7 +30,7 @@ const guestPackage = "github.com/holdfastvpn/holdfast/internal/testnet/vm/guest"
 // kernel said. A limit is a [*LimitError], something that this machine lacks a
 // *testnet.MissingError. Any number may run at once.
 func Run(ctx context.Context, c Config) (Result, error) {
-	start := time.Now()
+	start := now()
 	c, err := c.complete()
 	if err != nil {
 		return Result{}, err
@@ -60,8 +60,8 @@ func Run(ctx context.Context, c Config) (Result, error) {
 	}
 	defer func() { _ = image.Close() }()
 	c.Log.Info("booting", "kernel", k.name, "clock", c.Clock, "image_bytes", size)
-	end, err := boot(ctx, program, k.image, image, c)
-	res := Result{Exit: end.Exit, Boot: end.Boot, Took: end.Took, Wall: time.Since(start), Size: size}
+	end, err := boot(ctx, program, command(k.image, c, kilohertz(start, now())), image, c)
+	res := Result{Exit: end.Exit, Boot: end.Boot, Took: end.Took, Wall: time.Since(start.at), Size: size}
 	if err != nil {
 		return res, fmt.Errorf("vm: run %s: %w", c.Program, err)
 	}
@@ -87,7 +87,7 @@ func pack(t tree) (*os.File, int64, error) {
 }
 
 // boot runs the emulator until the last frame, and ends it then.
-func boot(ctx context.Context, program, kernel string, image *os.File, c Config) (wire.End, error) {
+func boot(ctx context.Context, program string, args []string, image *os.File, c Config) (wire.End, error) {
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	console, consoleEnd, err := os.Pipe()
@@ -99,7 +99,7 @@ func boot(ctx context.Context, program, kernel string, image *os.File, c Config)
 		return wire.End{}, errors.Join(err, console.Close(), consoleEnd.Close())
 	}
 	var said, complained tail
-	cmd := exec.CommandContext(ctx, program, command(kernel, c)...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Env = append(os.Environ(), "LC_ALL=C")
 	cmd.ExtraFiles = []*os.File{image, consoleEnd, lineEnd}
 	cmd.Stdout, cmd.Stderr = &complained, &complained
@@ -137,7 +137,7 @@ func boot(ctx context.Context, program, kernel string, image *os.File, c Config)
 	case end != nil && end.Limit:
 		return *end, &LimitError{Limit: c.Within, Clock: "the virtual machine's"}
 	case end != nil:
-		return *end, nil
+		return *end, failed
 	case ctx.Err() != nil:
 		return wire.End{}, fmt.Errorf("%w%s", context.Cause(ctx), said.quote())
 	case cmd.ProcessState == nil:
@@ -151,6 +151,7 @@ func boot(ctx context.Context, program, kernel string, image *os.File, c Config)
 // error is io.EOF.
 func listen(line io.Reader, c Config) (*wire.End, error) {
 	buf := make([]byte, wire.MaxFrame)
+	started := time.Now()
 	for {
 		k, payload, err := wire.Read(line, buf)
 		if err != nil {
@@ -161,17 +162,31 @@ func listen(line io.Reader, c Config) (*wire.End, error) {
 			_, err = c.Stdout.Write(payload)
 		case wire.Stderr:
 			_, err = c.Stderr.Write(payload)
+		case wire.Started:
+			started = time.Now()
 		case wire.Finished:
 			end, err := wire.ParseEnd(payload)
 			if err != nil {
 				return nil, err
 			}
-			return &end, nil
+			return &end, c.drift(end.Took, time.Since(started))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("hand on what the program wrote: %w", err)
 		}
 	}
+}
+
+// drift tells when the clock of a machine that should have ours went wrong: then
+// no figure is worth anything, and a limit was another one.
+func (c Config) drift(theirs, ours time.Duration) error {
+	// This machine may be busy, and the caller slow to take what it is handed.
+	fast := theirs > ours+ours/10+2*time.Second
+	slow := ours > theirs+theirs/2+10*time.Second
+	if c.Clock == Wall && (fast || slow) {
+		return fmt.Errorf("the clock of the machine went wrong: by it the program took %v, by ours %v; run it again, with less beside it", theirs, ours)
+	}
+	return nil
 }
 
 // tail keeps the end of what is written to it.

@@ -91,7 +91,6 @@ const lastWords = 3 * time.Second
 
 // play runs the program to its end, and all that it left behind.
 func play(t wire.Task, l *line) wire.End {
-	e := wire.End{Boot: uptime()}
 	var relays sync.WaitGroup
 	files := make([]*os.File, 0, 3)
 	null, err := os.Open(os.DevNull)
@@ -107,6 +106,10 @@ func play(t wire.Task, l *line) wire.End {
 		files = append(files, w)
 		relays.Go(func() { l.relay(k, r) })
 	}
+	if err := l.send(wire.Append(nil, wire.Started, nil)); err != nil {
+		return wire.End{Trouble: err.Error()}
+	}
+	e := wire.End{Boot: uptime()}
 	pid, err := syscall.ForkExec(t.Program, append([]string{t.Program}, t.Args...), &syscall.ProcAttr{
 		Dir: t.Dir, Env: t.Env,
 		Files: []uintptr{files[0].Fd(), files[1].Fd(), files[2].Fd()},

@@ -45,6 +45,7 @@ type Kind byte
 const (
 	Stdout   Kind = 'o'
 	Stderr   Kind = 'e'
+	Started  Kind = 's' // empty: the program starts now
 	Finished Kind = 'x' // an [End]; the last frame
 )
 
@@ -71,7 +72,7 @@ func Read(r io.Reader, buf []byte) (Kind, []byte, error) {
 		return 0, nil, err
 	}
 	k, n := Kind(head[0]), binary.BigEndian.Uint32(head[1:])
-	if n > MaxFrame || k != Stdout && k != Stderr && k != Finished {
+	if n > MaxFrame || k != Stdout && k != Stderr && k != Started && k != Finished {
 		return 0, nil, fmt.Errorf("%w: it starts with %q", ErrForeign, head)
 	}
 	if int(n) > cap(buf) {
