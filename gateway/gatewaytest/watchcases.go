@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -106,6 +107,7 @@ func slowReader(tb testing.TB, o Origin) {
 	for range changes {
 		o.Grow(at)
 		fast.reach(o.Config(at))
+		<-time.After(time.Millisecond) // one by one: what gathers them is the slowness of the reader
 	}
 	slow.updates = 0
 	slow.reach(o.Config(at))
