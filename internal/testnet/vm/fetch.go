@@ -165,6 +165,16 @@ func fetch(ctx context.Context, dir string, log *slog.Logger) (err error) {
 	return errors.Join(os.RemoveAll(final), os.Rename(made, final))
 }
 
+// aptConf has apt keep to a folder. What administrators have it do after an update
+// (such as to clean the machine's own folders) is not for this one.
+const aptConf = `Dir::State::lists "%[1]s/state/lists";
+Dir::Cache "%[1]s/cache";
+APT::Sandbox::User "";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+`
+
 // download gets the package and returns its path. What apt knows of the archive
 // on this machine may be missing or out of date; then it is asked for anew, into
 // the folder, so that nothing of the machine changes.
@@ -178,14 +188,14 @@ func download(ctx context.Context, dir string) (string, error) {
 			return "", err
 		}
 	}
-	private := []string{
-		"-o", "Dir::State::lists=" + filepath.Join(dir, "state/lists"),
-		"-o", "Dir::Cache=" + filepath.Join(dir, "cache"),
+	private := filepath.Join(dir, "apt.conf")
+	if err := os.WriteFile(private, fmt.Appendf(nil, aptConf, dir), 0o644); err != nil { //nolint:gosec // apt's other user reads it
+		return "", err
 	}
-	if _, err := do(ctx, dir, "apt-get", append(private, "-o", "APT::Sandbox::User=", "update")...); err != nil {
+	if _, err := do(ctx, dir, "apt-get", "-c", private, "update"); err != nil {
 		return "", errors.Join(first, err)
 	}
-	deb, err := get(ctx, dir, private...)
+	deb, err := get(ctx, dir, "-c", private)
 	if err != nil {
 		return "", errors.Join(first, err)
 	}

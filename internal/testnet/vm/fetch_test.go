@@ -28,7 +28,7 @@ const (
 	aptGet   = `case "$*" in *download*) touch linux-image-9.9-cloud-amd64_9.9.1-1_amd64.deb;; esac`
 	dpkgDeb  = `cp -r "$ARCHIVE" "$3"`
 	// private is where the script has been given other lists than the machine's.
-	private = `case "$*" in *Dir::State::lists=*) private=1;; esac; `
+	private = `case "$*" in "-c "*/apt.conf\ *) private=1;; esac; `
 )
 
 // archive is a machine on which apt does what the scripts say, with an empty

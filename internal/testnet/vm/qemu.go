@@ -18,12 +18,12 @@ const (
 func command(kernel string, c Config, khz uint64) []string {
 	accel, cpus := []string{"-accel", "tcg,thread=multi"}, "2"
 	// To the kernel: say only what is wrong, end with a panic at once, and do not
-	// test ciphers, which is half of a boot.
+	// test ciphers, which is a third of a boot.
 	words := "console=ttyS0 quiet panic=-1 cryptomgr.notests "
 	if c.Clock == Virtual {
 		accel, cpus = []string{"-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"}, "1"
 		khz = 1_000_000
-		words += "acpi=off " // half of the rest; with more than one CPU it has to be
+		words += "acpi=off " // half of the rest; more than one CPU needs it
 	}
 	if khz > 0 {
 		words += "tsc=reliable tsc_early_khz=" + strconv.FormatUint(khz, 10)
