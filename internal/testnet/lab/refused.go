@@ -132,7 +132,9 @@ func (w *world) hindered(ctx context.Context, g *gw, o obstacle) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(o.left(), away()); err != nil {
+	// Between two tries: the gateway does not give up.
+	err = eventually(ctx, 5*time.Second, o.left)
+	if err := errors.Join(err, away()); err != nil {
 		return err
 	}
 	start := time.Now()
