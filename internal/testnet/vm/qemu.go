@@ -23,7 +23,7 @@ func command(kernel string, c Config, khz uint64) []string {
 	if c.Clock == Virtual {
 		accel, cpus = []string{"-accel", "tcg", "-icount", "shift=0,sleep=off", "-rtc", "clock=vm"}, "1"
 		khz = 1_000_000
-		words += "acpi=off " // half of the rest; more than one CPU needs it
+		words += "acpi=off " // most of the rest; see docs/decisions/0040 for why not always
 	}
 	if khz > 0 {
 		words += "tsc=reliable tsc_early_khz=" + strconv.FormatUint(khz, 10)
