@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Build makes a static binary of a main package of this module and returns its
@@ -33,6 +34,7 @@ func compile(ctx context.Context, pkg string, args ...string) (_ string, err err
 	if err != nil {
 		return "", fmt.Errorf("vm: build %s: %w", pkg, err)
 	}
+	sweep(cache, time.Now().Add(-time.Hour))
 	dir, err := os.MkdirTemp(cache, "build-")
 	if err != nil {
 		return "", fmt.Errorf("vm: build %s: %w", pkg, err)
@@ -52,6 +54,17 @@ func compile(ctx context.Context, pkg string, args ...string) (_ string, err err
 	}
 	final := filepath.Join(cache, name)
 	return final, os.Rename(made, final)
+}
+
+// sweep removes what builds left that were killed, if it is older than that. No
+// build takes so long.
+func sweep(cache string, before time.Time) {
+	left, _ := filepath.Glob(filepath.Join(cache, "build-*")) // the pattern is right
+	for _, l := range left {
+		if info, err := os.Stat(l); err == nil && info.ModTime().Before(before) {
+			_ = os.RemoveAll(l) // the next one tries again
+		}
+	}
 }
 
 // golang runs the go command for a static binary that runs in the machine.
