@@ -72,12 +72,17 @@ func (r *Reconciler) pace() time.Duration {
 }
 
 // soonest is when to look because somebody changed something. Our own changes
-// ask for it too.
+// ask for it too; so after a round that failed, which may have made and undone
+// something, only the poll tries again, or each try would be the reason for the
+// next one.
 func (r *Reconciler) soonest() time.Time {
 	const together = 50 * time.Millisecond // changes seldom come alone
 	pace, now := r.pace(), r.c.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.hurt {
+		pace = max(pace, r.c.Poll)
+	}
 	if at := r.looked.Add(pace); at.After(now.Add(together)) {
 		return at
 	}
@@ -214,6 +219,7 @@ func (r *Reconciler) apply(ctx context.Context, want Config, p Plan) error {
 		d.want, d.applied = want, true
 	}
 	r.mu.Lock()
+	r.hurt = err != nil
 	r.settle()
 	if partly && r.status.Applied != want.Revision {
 		r.status.Applied = want.Revision

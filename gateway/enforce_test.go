@@ -187,6 +187,35 @@ func TestADeviceThatNoticesIsRepairedSooner(t *testing.T) {
 	})
 }
 
+// A device that makes something and undoes it, because it cannot finish, notices
+// that itself; that is no reason to try again at once.
+func TestFailuresAreNoReasonToHurry(t *testing.T) {
+	inBubble(t, 3, func(t *testing.T, b *bench) {
+		b.stop()
+		d := notifying{b.device, make(chan struct{}, 1)}
+		var tries atomic.Int64
+		b.device.FailSteps(func(s gateway.Step) error {
+			tries.Add(1)
+			select {
+			case d.changes <- struct{}{}:
+			default:
+			}
+			return errors.New("no room")
+		})
+		r, err := gateway.NewReconciler(gateway.ReconcilerConfig{ID: "gw1", Location: office, Device: d, Plane: b.link})
+		require.NoError(t, err)
+		b.Reconciler = r
+		b.start()
+		b.plane.SetPeer(office, gatewaytest.Peer(8))
+		b.after(10 * time.Second)
+		require.InDelta(t, 10, tries.Load(), 2, "tries in 10 s at a poll of 1 s")
+
+		b.device.FailSteps(nil)
+		b.after(2 * time.Second)
+		b.converged()
+	})
+}
+
 func TestABadPeerHoldsUpNobody(t *testing.T) {
 	inBubble(t, 3, func(t *testing.T, b *bench) {
 		bad, good := gatewaytest.Peer(8), gatewaytest.Peer(9)
