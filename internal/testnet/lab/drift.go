@@ -39,15 +39,9 @@ func playDrift(ctx context.Context, w *world) error {
 			return err
 		}
 	}
-	if _, err := w.join(ctx); err != nil {
-		return err
-	}
-	p, err := w.probe(10 * time.Millisecond)
+	p, err := w.connect(ctx, 10*time.Millisecond)
 	if err != nil {
 		return err
-	}
-	if _, err := p.WaitReply(ctx, time.Time{}); err != nil {
-		return fmt.Errorf("the tunnel does not come up: %w", err)
 	}
 	g := w.gateways[0]
 	for _, m := range meddling(g, victim) {

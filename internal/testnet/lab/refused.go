@@ -29,15 +29,9 @@ func refused() Scenario {
 }
 
 func playRefused(ctx context.Context, w *world) error {
-	if _, err := w.join(ctx); err != nil {
-		return err
-	}
-	p, err := w.probe(10 * time.Millisecond)
+	p, err := w.connect(ctx, 10*time.Millisecond)
 	if err != nil {
 		return err
-	}
-	if _, err := p.WaitReply(ctx, time.Time{}); err != nil {
-		return fmt.Errorf("the tunnel does not come up: %w", err)
 	}
 	g := w.gateways[1]
 	for _, o := range obstacles(g) {

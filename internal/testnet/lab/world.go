@@ -279,6 +279,21 @@ func (w *world) probe(every time.Duration) (*testnet.Probe, error) {
 	return w.scene.Client.Probe(testnet.ProbeConfig{To: netip.AddrPortFrom(scene.Server4, scene.EchoPort), Every: every})
 }
 
+// connect joins and sends through the tunnel until the first answer is there.
+func (w *world) connect(ctx context.Context, every time.Duration) (*testnet.Probe, error) {
+	if _, err := w.join(ctx); err != nil {
+		return nil, err
+	}
+	p, err := w.probe(every)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := p.WaitReply(ctx, time.Time{}); err != nil {
+		return nil, fmt.Errorf("the tunnel does not come up: %w", err)
+	}
+	return p, nil
+}
+
 // close takes everything down, and is fine with a world half built.
 func (w *world) close() error {
 	// Not the play's context: that may have ended, and this has to be done still.
