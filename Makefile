@@ -10,8 +10,10 @@ MAKEFLAGS   += --no-print-directory --no-builtin-rules
 # Tools are pinned by exact version and installed into ./bin; they never enter
 # go.mod, so that a user's module graph has no linter in it.
 GOLANGCI_VERSION := v2.15.0
+BUF_VERSION      := v1.75.0
 BIN              := $(CURDIR)/bin
 GOLANGCI         := $(BIN)/golangci-lint
+BUF              := $(BIN)/buf
 
 # Set these on the command line: make fuzz FUZZTIME=10m PKG=./vpn/wgkey
 PKG       ?= ./...
@@ -74,8 +76,17 @@ check: ## all that CI runs, in its order; a skip is a failure
 	@.ci/run
 
 .PHONY: generate
-generate: ## write generated files and tables again
+generate: messages ## write generated files and tables again
 	go generate ./...
+
+# The two plugins are tools of go.mod, at the versions of the runtimes. It needs no
+# network. Where a file's code went before it was moved or removed is cleared first.
+.PHONY: messages
+messages: $(BIN)/buf-$(BUF_VERSION) ## messages of the wire only: check, then generate their code
+	@$(BUF) lint
+	@$(BUF) format --diff --exit-code proto
+	@find . -path '*/internal/pb/*.go' -not -path './bin/*' -delete
+	@$(BUF) generate
 
 .PHONY: fresh
 fresh: ## fail when generating would change a file
@@ -106,11 +117,18 @@ prepare: ## install what the tests need and the machine lacks (apt, as root)
 	@.ci/prepare
 
 .PHONY: tools
-tools: ## install pinned tools into ./bin
+tools: $(BIN)/buf-$(BUF_VERSION) ## install pinned tools into ./bin
 	@if [ "$$($(GOLANGCI) version --short 2>/dev/null || true)" != "$(GOLANGCI_VERSION:v%=%)" ]; then \
 	  echo "installing golangci-lint $(GOLANGCI_VERSION) into ./bin"; \
 	  GOBIN=$(BIN) GOFLAGS= go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION); \
 	fi
+
+# The name of this empty file says which version is installed. Cold, about 90 s.
+$(BIN)/buf-$(BUF_VERSION):
+	@echo "installing buf $(BUF_VERSION) into ./bin"
+	@mkdir -p $(BIN); rm -f $(BIN)/buf-*
+	@GOBIN=$(BIN) GOFLAGS= go install github.com/bufbuild/buf/cmd/buf@$(BUF_VERSION)
+	@touch $@
 
 .PHONY: clean
 clean: ## remove ./bin, caches and what tests leave in the tree

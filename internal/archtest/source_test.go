@@ -38,9 +38,9 @@ func (s source) pkg() string { return strings.TrimPrefix(path.Dir(s.path), ".") 
 
 func (s source) test() bool { return strings.HasSuffix(s.path, "_test.go") }
 
-// library says whether users import the file's package.
+// library says whether users import the file's package, and people wrote the file.
 func (s source) library() bool {
-	return !s.test() && s.file.Name.Name != "main" && !within(s.pkg(), free)
+	return !s.test() && s.file.Name.Name != "main" && !within(s.pkg(), free) && !ast.IsGenerated(s.file)
 }
 
 // at is where in the file a node is, as editors like it.

@@ -57,7 +57,11 @@ var table = []row{
 		path: "gateway/wgdevice", what: "a Device on Linux, kernel or user-space WireGuard; the only code that touches a kernel",
 		may: []string{"gateway", "vpn/wgkey"},
 	},
-	{path: "transport", what: "identity, backoff, links between processes", planned: true},
+	{path: "transport", what: "who is who, and links between processes: mutual TLS, HTTP/2 either way round", planned: true},
+	{
+		path: "transport/join", what: "becoming a part of a deployment with one token, and staying one",
+		may: []string{"transport"}, planned: true,
+	},
 	{
 		path: "transport/memtransport", what: "links inside one process that can be cut, stalled and slowed",
 		may: []string{"gateway", "vpn/wgkey"},
