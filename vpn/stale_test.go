@@ -219,7 +219,7 @@ func TestNumbersThatGoBack(t *testing.T) {
 		_, had, _ := w.take()
 		db := memstore.NewDB()
 		require.NoError(r.t, db.Update(r.ctx, func(tx kvstore.Tx) error {
-			return tx.Put("epoch", fmt.Appendf(nil, "%016x", had.Revision.Epoch))
+			return tx.Put("head", fmt.Appendf(nil, "%016x", had.Revision.Epoch))
 		}))
 		before := &flaky{Stores: kvstore.New(db)}
 		require.NoError(r.t, move(r, before))

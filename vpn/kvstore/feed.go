@@ -19,19 +19,11 @@ type feed struct{ s *Stores }
 // errNew says that the store has no epoch yet.
 var errNew = errors.New("no epoch yet")
 
-// look runs do on one snapshot, with the epoch. A new store gets its epoch first.
-func (f feed) look(ctx context.Context, do func(tx Tx, epoch uint64) error) error {
+// look runs do on one snapshot; errNew from it gives a new store its epoch, and
+// do runs again.
+func (f feed) look(ctx context.Context, do func(tx Tx) error) error {
 	for {
-		err := f.s.db.View(ctx, func(tx Tx) error {
-			epoch, err := loadEpoch(tx)
-			switch {
-			case err != nil:
-				return err
-			case epoch == 0:
-				return errNew
-			}
-			return do(tx, epoch)
-		})
+		err := f.s.db.View(ctx, do)
 		if !errors.Is(err, errNew) {
 			return err
 		}
@@ -41,18 +33,31 @@ func (f feed) look(ctx context.Context, do func(tx Tx, epoch uint64) error) erro
 	}
 }
 
+// Heads is one scan: cores ask for it all the time.
 func (f feed) Heads(ctx context.Context) (heads map[location.ID]vpn.Revision, err error) {
-	err = f.look(ctx, func(tx Tx, epoch uint64) error {
+	err = f.look(ctx, func(tx Tx) error {
 		heads = map[location.ID]vpn.Revision{}
-		for p, err := range tx.Scan(headsKey, after(headsKey)) {
-			if err != nil {
+		epoch := uint64(0)
+		for p, err := range tx.Scan(epochKey, after(headsKey)) {
+			switch {
+			case err != nil:
 				return err
+			case p.Key == epochKey:
+				if epoch, err = parseEpoch(p.Value); err != nil {
+					return err
+				}
+				continue
+			case epoch == 0:
+				return errNew
 			}
 			h, err := parseHead(p.Key, p.Value)
 			if err != nil {
 				return err
 			}
 			heads[location.ID(p.Key[len(headsKey):])] = vpn.Revision{Epoch: epoch, Number: h.number}
+		}
+		if epoch == 0 {
+			return errNew
 		}
 		return nil
 	})
@@ -63,7 +68,14 @@ func (f feed) Heads(ctx context.Context) (heads map[location.ID]vpn.Revision, er
 }
 
 func (f feed) View(ctx context.Context, at location.ID, since vpn.Revision) (v vpn.View, err error) {
-	err = f.look(ctx, func(tx Tx, epoch uint64) error {
+	err = f.look(ctx, func(tx Tx) error {
+		epoch, err := loadEpoch(tx)
+		switch {
+		case err != nil:
+			return err
+		case epoch == 0:
+			return errNew
+		}
 		h, err := loadHead(tx, at)
 		if err != nil {
 			return err

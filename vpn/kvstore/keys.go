@@ -12,7 +12,7 @@ import (
 
 // The keys, and what is under them:
 //
-//	epoch                          the epoch: 16 hexadecimal digits
+//	head                           the epoch: 16 hexadecimal digits
 //	head/LOCATION                  number, floor and graves: see head
 //	row/KIND/ID                    the row, JSON
 //	claim/SCOPE/name/NAME          who holds it: KIND/ID
@@ -24,8 +24,9 @@ import (
 //
 // Parts that others follow are escaped, last ones are as they are, so that rows
 // and records are in the order of their IDs. Numbers have 16 hexadecimal digits.
+// The epoch is next to the heads, so that one scan has them all.
 const (
-	epochKey  = "epoch"
+	epochKey  = "head"
 	headsKey  = "head/"
 	recordKey = "record/"
 )

@@ -133,7 +133,7 @@ func TestRowsOfNewerSoftwareAreNeitherReadNorLost(t *testing.T) {
 }
 
 func TestDamageIsNamed(t *testing.T) {
-	for _, key := range []string{"epoch", "head/l", "row/device/d000001"} {
+	for _, key := range []string{"head", "head/l", "row/device/d000001"} {
 		t.Run(key, func(t *testing.T) {
 			db := memstore.NewDB()
 			s := kvstore.New(db)

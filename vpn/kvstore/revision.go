@@ -120,6 +120,10 @@ func loadEpoch(tx Tx) (uint64, error) {
 	if err != nil || b == nil {
 		return 0, err
 	}
+	return parseEpoch(b)
+}
+
+func parseEpoch(b []byte) (uint64, error) {
 	n, err := strconv.ParseUint(string(b), 16, 64)
 	if err == nil && n == 0 {
 		err = strconv.ErrRange
@@ -129,6 +133,13 @@ func loadEpoch(tx Tx) (uint64, error) {
 	}
 	return n, err
 }
+
+// Restart ends the epoch: what is in the database is the beginning of another
+// history, and the first look at it afterwards begins a new epoch, in which
+// every reader gets everything. It is for copies. A backup of which Restart has
+// been called begins an epoch of its own each time that somebody takes it for
+// the original; a backup of which it has not needs Restart when it is restored.
+func Restart(tx Tx) error { return tx.Put(epochKey, nil) }
 
 // begin gives the store its epoch, unless somebody was faster.
 func (s *Stores) begin(ctx context.Context) error {
