@@ -35,5 +35,6 @@
 // ordinary users make user namespaces: then [Enter] moves the program into one.
 // [Check] tells in words what a machine lacks, [Need] does the same for tests.
 //
-// It does not delay, drop or reorder packets, and it configures no WireGuard.
+// Packets are delayed and lost only where [Host.Impair] asks for it. It
+// configures no WireGuard.
 package testnet

@@ -16,6 +16,7 @@ const (
 	TUN             Requirement = "TUN devices"
 	Nftables        Requirement = "nftables"
 	KernelWireGuard Requirement = "WireGuard in the kernel"
+	Netem           Requirement = "netem" // delay and loss, for [Host.Impair]
 )
 
 // MissingError is the error for a [Requirement] that is not met. Find it with

@@ -22,6 +22,7 @@ func try(r Requirement) *MissingError {
 		TUN:             {tryTUN, fixTUN},
 		Nftables:        {tryNftables, fixNftables},
 		KernelWireGuard: {tryWireGuard, fixWireGuard},
+		Netem:           {tryNetem, fixNetem},
 	}
 	t, ok := tests[r]
 	if !ok {
