@@ -102,8 +102,8 @@ var table = []row{
 		},
 	},
 	{
-		path: "vpn/sqlitestore", what: "Stores on SQLite",
-		may: []string{"vpn", "vpn/kvstore", "gateway", "peer", "location", "vpn/wgkey", "vpn/seal"}, planned: true,
+		path: "vpn/sqlitestore", what: "Stores in an SQLite file, for one process; backups",
+		may: []string{"vpn", "vpn/kvstore", "gateway", "peer", "location", "vpn/wgkey", "vpn/seal"},
 	},
 	{
 		path: "vpn/pgstore", what: "Stores on PostgreSQL, shared by any number of cores",

@@ -1,0 +1,5 @@
+-- +goose Up
+CREATE TABLE pairs (
+	key   BLOB NOT NULL PRIMARY KEY,
+	value BLOB NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -1,0 +1,130 @@
+package sqlitestore
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"fmt"
+	"io/fs"
+	"path"
+
+	"github.com/pressly/goose/v3"
+)
+
+// application marks SQLite files that are ours: "Hfst". `file` shows it.
+const application = 0x48667374
+
+//go:embed migrations/*.sql
+var embedded embed.FS
+
+// migrations are the steps from an empty file to this version's schema. They go
+// forward only; each is made whole or not at all.
+func migrations() fs.FS {
+	sub, err := fs.Sub(embedded, "migrations")
+	if err != nil {
+		return embedded // cannot be: the name is right
+	}
+	return sub
+}
+
+// newest returns the number of the last step.
+func newest(steps fs.FS) (last int64, err error) {
+	names, err := fs.Glob(steps, "*.sql")
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		n, err := goose.NumericComponent(path.Base(name))
+		if err != nil {
+			return 0, err
+		}
+		last = max(last, n)
+	}
+	return last, nil
+}
+
+// inspect says whether a file is a store that we can work with, and reads it
+// from end to end. It changes nothing. An empty file, or a database in which
+// nothing is, becomes a store: fresh is true.
+func inspect(file string, steps fs.FS) (fresh bool, err error) {
+	c := &conn{path: file, mode: peeks}
+	if err := c.open(); err != nil {
+		return false, err
+	}
+	defer func() { _ = c.close() }() // nothing was written
+	id, err := c.one("PRAGMA application_id")
+	if err != nil {
+		return false, err
+	}
+	tables, err := c.one("SELECT count(*) FROM sqlite_schema")
+	if err != nil {
+		return false, err
+	}
+	switch {
+	case id == int64(0) && tables == int64(0):
+		return true, nil
+	case id != int64(application):
+		return false, fmt.Errorf("%w: %s is an SQLite database of another program; name another file", ErrForeign, file)
+	}
+	if err := known(c, steps); err != nil {
+		return false, err
+	}
+	report, err := c.one("PRAGMA quick_check(1)")
+	switch {
+	case err != nil:
+		return false, err
+	case report != "ok":
+		return false, fmt.Errorf("%w: %s; move it away with its -wal file, and restore a backup: %v", ErrDamaged, file, report)
+	}
+	return false, nil
+}
+
+// known refuses what a newer version made.
+func known(c *conn, steps fs.FS) error {
+	last, err := newest(steps)
+	if err != nil {
+		return fmt.Errorf("sqlitestore: migrations: %w", err)
+	}
+	versioned, err := c.one("SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'")
+	if err != nil || versioned == int64(0) {
+		return err
+	}
+	is, err := c.one("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied")
+	if err != nil {
+		return err
+	}
+	if n, ok := is.(int64); !ok || n > last {
+		return fmt.Errorf("%w: made by a newer holdfast: %s has schema %v, this one knows %d; use the newer one, or restore a backup from before",
+			ErrNewer, c.path, is, last)
+	}
+	return nil
+}
+
+// migrate makes a store of an inspected file, or the newest of an old one.
+func migrate(ctx context.Context, file string, fresh bool, steps fs.FS) (err error) {
+	connector, err := writes.connector(file)
+	if err != nil {
+		return fmt.Errorf("sqlitestore: open %s: %w", file, err)
+	}
+	db := sql.OpenDB(connector)
+	db.SetMaxOpenConns(1)
+	defer func() {
+		if e := db.Close(); err == nil && e != nil {
+			err = explain(file, e)
+		}
+	}()
+	if fresh {
+		if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", application)); err != nil {
+			return explain(file, err)
+		}
+	}
+	steward, err := goose.NewProvider(goose.DialectSQLite3, db, steps,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
+	if err != nil {
+		return fmt.Errorf("sqlitestore: migrations: %w", err)
+	}
+	if _, err := steward.Up(ctx); err != nil {
+		return fmt.Errorf("sqlitestore: bring %s to the newest schema; the step that failed is undone: %w", file, explain(file, err))
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package sqlitestore_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/vpn"
+	"github.com/holdfastvpn/holdfast/vpn/kvstore"
+	"github.com/holdfastvpn/holdfast/vpn/kvstore/kvstoretest"
+	"github.com/holdfastvpn/holdfast/vpn/sqlitestore"
+	"github.com/holdfastvpn/holdfast/vpn/vpntest"
+)
+
+// place is where a store can be, whatever the umask.
+func place(tb testing.TB) string {
+	tb.Helper()
+	dir := filepath.Join(tb.TempDir(), "state")
+	require.NoError(tb, os.Mkdir(dir, 0o700))
+	return filepath.Join(dir, "core.db")
+}
+
+func open(tb testing.TB, path string) *sqlitestore.Store {
+	tb.Helper()
+	s, err := sqlitestore.Open(tb.Context(), sqlitestore.Config{Path: path})
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, s.Close()) })
+	return s
+}
+
+func TestStores(t *testing.T) {
+	vpntest.RunStores(t, func(tb testing.TB) vpn.Stores { return open(tb, place(tb)) })
+}
+
+func TestDB(t *testing.T) {
+	kvstoretest.RunDB(t, func(tb testing.TB) kvstore.DB { return open(tb, place(tb)).DB() })
+}
