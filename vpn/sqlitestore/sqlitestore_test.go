@@ -37,3 +37,12 @@ func TestStores(t *testing.T) {
 func TestDB(t *testing.T) {
 	kvstoretest.RunDB(t, func(tb testing.TB) kvstore.DB { return open(tb, place(tb)).DB() })
 }
+
+func TestReopen(t *testing.T) {
+	vpntest.RunReopen(t, func(tb testing.TB, place string) (vpn.Stores, func()) {
+		tb.Helper()
+		require.NoError(tb, os.Chmod(place, 0o700))
+		s := open(tb, filepath.Join(place, "core.db"))
+		return s, func() { require.NoError(tb, s.Close()) }
+	})
+}
