@@ -53,7 +53,7 @@ func GoTest(t *testing.T, c Config, pkg string, args ...string) {
 			c.Limit = left
 		}
 	}
-	c, err := prepare(t.Context(), c, pkg, args)
+	c, err := Test(t.Context(), c, pkg, append([]string{"-test.v=test2json"}, args...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,8 +80,9 @@ func GoTest(t *testing.T, c Config, pkg string, args ...string) {
 	t.Logf("booted in %v, ran for %v on its clock (%q), %v in all", res.Boot, res.Took, cmp.Or(c.Clock, Virtual), res.Wall)
 }
 
-// prepare makes c run the tests of a package.
-func prepare(ctx context.Context, c Config, pkg string, args []string) (Config, error) {
+// Test returns c so that [Run] runs the tests of a package of this module, with
+// these arguments. GoTest is made of it.
+func Test(ctx context.Context, c Config, pkg string, args ...string) (Config, error) {
 	var err error
 	if c.Program, err = compile(ctx, pkg, "test", "-c", "-ldflags=-s -w"); err != nil {
 		return c, err
@@ -98,7 +99,7 @@ func prepare(ctx context.Context, c Config, pkg string, args []string) (Config, 
 		maps.Copy(files, c.Files)
 		c.Files = files
 	}
-	c.Args = append([]string{"-test.v=test2json", "-test.paniconexit0"}, args...)
+	c.Args = append([]string{"-test.paniconexit0"}, args...)
 	if strict() {
 		c.Env = append(slices.Clip(c.Env), testnet.RequireEnv+"=all")
 	}
