@@ -57,7 +57,15 @@ func (d *Device) createKernel(want gateway.Interface) (netlink.Link, error) {
 	case err != nil:
 		return nil, fmt.Errorf("make the interface: %w", explain(err))
 	}
+	// The module may be another one than last time, with another number.
+	if d.kernel != nil {
+		_ = d.kernel.close()
+		d.kernel = nil
+	}
 	now, err := d.nl.LinkByName(d.name)
+	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
+		return nil, fmt.Errorf("make the interface: somebody took it away at once: %w", explain(err))
+	}
 	if err != nil {
 		return link, fmt.Errorf("make the interface: %w", explain(err))
 	}

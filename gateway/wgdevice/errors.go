@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 )
 
 // explain says what to do where that is known. The error's number stays within
 // reach of errors.Is.
 func explain(err error) error {
+	if missing := (netlink.LinkNotFoundError{}); errors.As(err, &missing) {
+		err = fmt.Errorf("%w: %w", err, unix.ENODEV) // the library keeps the number to itself
+	}
 	switch {
 	case err == nil:
 		return nil

@@ -9,27 +9,36 @@ import (
 	"net/netip"
 	"os"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
 	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 
 	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // configurer is what we use of a [wgctrl.Client].
 type configurer interface {
-	Device(name string) (*wgtypes.Device, error)
 	ConfigureDevice(name string, c wgtypes.Config) error
 	Close() error
 }
 
-var _ configurer = (*wgctrl.Client)(nil)
+// lister is what we use of a dumper.
+type lister interface {
+	read(name string, s *gateway.State) error
+	close() error
+}
+
+var (
+	_ configurer = (*wgctrl.Client)(nil)
+	_ lister     = (*dumper)(nil)
+)
 
 // kernel is the WireGuard of the kernel.
 type kernel struct {
 	name   string
 	client configurer
+	list   lister
 }
 
 // newKernel connects to WireGuard in the namespace. The link has to be there:
@@ -38,57 +47,35 @@ type kernel struct {
 func newKernel(ns *namespace, name string) (*kernel, error) {
 	k := &kernel{name: name}
 	err := ns.do(func() error {
+		d, err := newDumper()
+		if err != nil {
+			return err
+		}
 		c, err := wgctrl.New()
 		if err != nil {
-			return fmt.Errorf("connect to the kernel's WireGuard: %w", err)
+			return join(err, d.close())
 		}
-		k.client = c
+		k.client, k.list = c, d
 		return nil
 	})
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("connect to the kernel's WireGuard: %w", err)
 	}
 	return k, nil
 }
 
+// read asks again when peers went while they were told, since the kernel then
+// leaves out others, too. The last answer has to do, and is said to.
 func (k *kernel) read(s *gateway.State) error {
-	d, err := k.client.Device(k.name)
-	if err != nil {
-		return absent(err)
-	}
-	// The client also knows sockets of WireGuard in user space, by name alone:
-	// one of another namespace, when ours has just gone.
-	if d.Type != wgtypes.LinuxKernel {
-		return absent(os.ErrNotExist)
-	}
-	s.Interface.Key = wgkey.PrivateFrom(d.PrivateKey)
-	s.Interface.Port = uint16(d.ListenPort)
-	s.Interface.Mark = uint32(d.FirewallMark)
-	s.Peers = s.Peers[:0]
-	for i := range d.Peers {
-		readPeer(grow(s), &d.Peers[i])
-	}
-	return nil
-}
-
-// readPeer takes over what the kernel says of a peer.
-func readPeer(p *gateway.PeerState, from *wgtypes.Peer) {
-	p.Key = wgkey.Public(from.PublicKey)
-	p.Preshared = wgkey.PresharedFrom(from.PresharedKey)
-	p.Keepalive = from.PersistentKeepaliveInterval
-	p.Rx, p.Tx = uint64(from.ReceiveBytes), uint64(from.TransmitBytes)
-	if t := from.LastHandshakeTime; !t.IsZero() && t.UnixNano() != 0 {
-		p.Handshake = t
-	}
-	if from.Endpoint != nil {
-		e := from.Endpoint.AddrPort()
-		p.Endpoint = netip.AddrPortFrom(e.Addr().Unmap(), e.Port())
-	}
-	for _, a := range from.AllowedIPs {
-		if prefix, ok := prefixOf(&a); ok {
-			p.AllowedIPs = append(p.AllowedIPs, prefix.Masked())
+	for range tries {
+		err := k.list.read(k.name, s)
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			return absent(err)
 		}
 	}
+	s.Problems = append(s.Problems, fmt.Sprintf(
+		"peers changed each of the %d times that they were read, and some may be missing: is something else setting %s?", tries, k.name))
+	return nil
 }
 
 func (k *kernel) set(s settings) error {
@@ -120,7 +107,7 @@ func (k *kernel) change(changes []change) error {
 
 func (k *kernel) wipe() error { return k.configure(wgtypes.Config{ReplacePeers: true}) }
 
-func (k *kernel) close() error { return k.client.Close() }
+func (k *kernel) close() error { return join(k.client.Close(), k.list.close()) }
 
 func (k *kernel) configure(c wgtypes.Config) error {
 	return absent(k.client.ConfigureDevice(k.name, c))
@@ -148,9 +135,10 @@ func peerConfig(c change) wgtypes.PeerConfig {
 }
 
 // absent gives back the number of the error that the client has changed into
-// another.
+// another. An interface of another kind is as good as none, and so is one of a
+// module that has gone.
 func absent(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("the kernel has no WireGuard interface of this name (any more): %w", unix.ENODEV)
 	}
 	return err

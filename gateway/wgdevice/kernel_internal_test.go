@@ -14,7 +14,6 @@ import (
 	"os"
 	"slices"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vishvananda/netlink"
@@ -29,21 +28,31 @@ import (
 
 // fakeKernel notes what it is told, and keeps peers as a kernel does.
 type fakeKernel struct {
-	device wgtypes.Device
+	device fakeDevice
 	calls  []wgtypes.Config
 	reads  int
 	refuse func(wgtypes.PeerConfig) error
 	fail   error
 }
 
-func (f *fakeKernel) Close() error { return nil }
+// fakeDevice is what a fakeKernel has.
+type fakeDevice struct {
+	gateway.Interface
 
-func (f *fakeKernel) Device(string) (*wgtypes.Device, error) {
+	Peers []wgtypes.PeerConfig
+}
+
+func (f *fakeKernel) Close() error { return nil }
+func (f *fakeKernel) close() error { return nil }
+
+func (f *fakeKernel) read(_ string, s *gateway.State) error {
 	f.reads++
-	if f.fail != nil {
-		return nil, f.fail
+	s.Interface.Key, s.Interface.Port, s.Interface.Mark = f.device.Key, f.device.Port, f.device.Mark
+	s.Peers = s.Peers[:0]
+	for _, p := range f.device.Peers {
+		grow(s).Key = wgkey.Public(p.PublicKey)
 	}
-	return &f.device, nil
+	return f.fail
 }
 
 func (f *fakeKernel) ConfigureDevice(_ string, c wgtypes.Config) error {
@@ -60,13 +69,13 @@ func (f *fakeKernel) ConfigureDevice(_ string, c wgtypes.Config) error {
 		f.device.Peers = nil
 	}
 	for _, p := range c.Peers {
-		i := slices.IndexFunc(f.device.Peers, func(have wgtypes.Peer) bool { return have.PublicKey == p.PublicKey })
+		i := slices.IndexFunc(f.device.Peers, func(have wgtypes.PeerConfig) bool { return have.PublicKey == p.PublicKey })
 		switch {
 		case p.Remove && i >= 0:
 			f.device.Peers = slices.Delete(f.device.Peers, i, i+1)
 		case p.Remove:
 		case i < 0:
-			f.device.Peers = append(f.device.Peers, wgtypes.Peer{PublicKey: p.PublicKey, AllowedIPs: p.AllowedIPs, Endpoint: p.Endpoint})
+			f.device.Peers = append(f.device.Peers, p)
 		default:
 			f.device.Peers[i].AllowedIPs = p.AllowedIPs
 		}
@@ -76,10 +85,9 @@ func (f *fakeKernel) ConfigureDevice(_ string, c wgtypes.Config) error {
 
 // someRound is an Apply of the plan to the fake.
 func someRound(ctx context.Context, f *fakeKernel, p gateway.Plan) *round {
-	f.device.Type = wgtypes.LinuxKernel
 	return &round{
 		Device: &Device{name: "wg0", backend: Kernel}, ctx: ctx, plan: p, failed: map[int]error{},
-		link: &netlink.Wireguard{}, wg: &kernel{name: "wg0", client: f},
+		link: &netlink.Wireguard{}, wg: &kernel{name: "wg0", client: f, list: f},
 	}
 }
 
@@ -187,6 +195,36 @@ func TestKernelRefusesOne(t *testing.T) {
 	require.Len(t, f.calls, 3+32)
 }
 
+// A list that lacks peers is read again; when that never ends it has to do, and
+// says so.
+func TestKernelIsReadAgain(t *testing.T) {
+	f := &fakeKernel{fail: netlink.ErrDumpInterrupted}
+	s := gateway.State{Problems: []string{"another"}}
+	require.NoError(t, (&kernel{name: "wg0", list: f}).read(&s))
+	require.Equal(t, tries, f.reads)
+	require.Len(t, s.Problems, 2)
+	require.Contains(t, s.Problems[1], "is something else setting wg0?")
+	calm := &calming{fakeKernel: fakeKernel{fail: netlink.ErrDumpInterrupted}, after: 3}
+	s.Problems = nil
+	require.NoError(t, (&kernel{list: calm}).read(&s))
+	require.Equal(t, 4, calm.reads)
+	require.Empty(t, s.Problems)
+}
+
+// calming is a fakeKernel that is disturbed only at first.
+type calming struct {
+	fakeKernel
+
+	after int
+}
+
+func (c *calming) read(name string, s *gateway.State) error {
+	if c.reads == c.after {
+		c.fail = nil
+	}
+	return c.fakeKernel.read(name, s)
+}
+
 // An interface that has gone is not asked for each peer again.
 func TestKernelHasGone(t *testing.T) {
 	f := &fakeKernel{fail: os.ErrNotExist}
@@ -199,11 +237,12 @@ func TestKernelHasGone(t *testing.T) {
 	require.Len(t, f.calls, 2)
 
 	var s gateway.State
-	require.ErrorIs(t, (&kernel{client: f}).read(&s), unix.ENODEV)
-	f.fail, f.device.Type = nil, wgtypes.Userspace
-	require.ErrorIs(t, (&kernel{client: f}).read(&s), unix.ENODEV, "somebody else's of the same name")
+	k := &kernel{client: f, list: f}
+	require.ErrorIs(t, k.read(&s), unix.ENODEV)
+	f.fail = unix.EOPNOTSUPP
+	require.ErrorIs(t, k.read(&s), unix.ENODEV, "something else of the same name")
 	f.fail = unix.EPERM
-	require.ErrorIs(t, (&kernel{client: f}).read(&s), unix.EPERM)
+	require.ErrorIs(t, k.read(&s), unix.EPERM)
 }
 
 func TestApplyEndsWithItsContext(t *testing.T) {
@@ -236,8 +275,7 @@ func TestKernelEndpoints(t *testing.T) {
 func TestKernelSettings(t *testing.T) {
 	key, port, mark := wgkey.NewPrivate(), uint16(51820), uint32(0xfffffff0)
 	f := &fakeKernel{}
-	f.device.Type = wgtypes.LinuxKernel
-	k := &kernel{client: f}
+	k := &kernel{client: f, list: f}
 	want := gateway.Interface{Key: key, Port: port, Mark: mark}
 	require.NoError(t, setWireGuard(k, want, gateway.FieldsAll))
 	require.Len(t, f.calls, 1)
@@ -248,7 +286,7 @@ func TestKernelSettings(t *testing.T) {
 	require.Empty(t, c.Peers)
 	require.False(t, c.ReplacePeers)
 
-	f.device.PrivateKey, f.device.ListenPort, f.device.FirewallMark = *c.PrivateKey, *c.ListenPort, *c.FirewallMark
+	f.device.Interface = want
 	require.NoError(t, setWireGuard(k, want, gateway.FieldsAll))
 	require.Len(t, f.calls, 1, "nothing differs")
 	want.Port = 0
@@ -262,53 +300,6 @@ func TestKernelSettings(t *testing.T) {
 	require.Equal(t, 7, *f.calls[1].ListenPort)
 	f.fail = unix.EADDRINUSE
 	require.ErrorIs(t, k.set(settings{port: &port}), unix.EADDRINUSE)
-}
-
-// What the kernel says is taken over, also a peer that came in two parts.
-func TestKernelIsRead(t *testing.T) {
-	key := wgkey.NewPrivate()
-	at := time.Unix(1700000000, 5)
-	part := func(k byte, ips ...string) wgtypes.Peer {
-		p := wgtypes.Peer{PublicKey: wgtypes.Key{k}}
-		for _, s := range ips {
-			_, n, err := net.ParseCIDR(s)
-			require.NoError(t, err)
-			p.AllowedIPs = append(p.AllowedIPs, *n)
-		}
-		return p
-	}
-	first := part(2, "10.0.0.9/32", "10.0.0.1/32")
-	first.PresharedKey = wgtypes.Key{5}
-	first.Endpoint = &net.UDPAddr{IP: net.ParseIP("192.0.2.1"), Port: 7}
-	first.LastHandshakeTime, first.ReceiveBytes, first.TransmitBytes = at, 3, 4
-	first.PersistentKeepaliveInterval = 25 * time.Second
-	never := part(1, "fd00::/64")
-	never.LastHandshakeTime = time.Unix(0, 0)
-	never.Endpoint = &net.UDPAddr{IP: net.ParseIP("2001:db8::1"), Port: 8}
-	f := &fakeKernel{device: wgtypes.Device{
-		Type: wgtypes.LinuxKernel, PrivateKey: wgtypes.Key(key.Reveal()), ListenPort: 51820, FirewallMark: 9,
-		Peers: []wgtypes.Peer{first, part(2, "10.0.0.5/32", "fd00:1::/64"), never},
-	}}
-	s := gateway.State{Peers: []gateway.PeerState{{AllowedIPs: somePrefixes(4)}}}
-	require.NoError(t, (&kernel{client: f}).read(&s))
-	s.Peers = tidy(s.Peers)
-	list := func(p ...string) (out []netip.Prefix) {
-		for _, s := range p {
-			out = append(out, netip.MustParsePrefix(s))
-		}
-		return out
-	}
-	require.Empty(t, same(gateway.State{
-		Interface: gateway.Interface{Key: key, Port: 51820, Mark: 9},
-		Peers: []gateway.PeerState{
-			{Key: wgkey.Public{1}, AllowedIPs: list("fd00::/64"), Endpoint: netip.MustParseAddrPort("[2001:db8::1]:8")},
-			{
-				Key: wgkey.Public{2}, Preshared: wgkey.PresharedFrom([32]byte{5}), Keepalive: 25 * time.Second,
-				AllowedIPs: list("10.0.0.1/32", "10.0.0.5/32", "10.0.0.9/32", "fd00:1::/64"),
-				Endpoint:   netip.MustParseAddrPort("192.0.2.1:7"), Handshake: at, Rx: 3, Tx: 4,
-			},
-		},
-	}, s))
 }
 
 func TestPrefixes(t *testing.T) {
