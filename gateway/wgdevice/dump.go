@@ -61,14 +61,10 @@ func (d *dumper) read(name string, s *gateway.State) error {
 	s.Interface.Key, s.Interface.Port, s.Interface.Mark = wgkey.Private{}, 0, 0
 	s.Peers = s.Peers[:0]
 	reply, err := d.ask(name, s)
-	for err == nil && !reply.done {
-		err = d.next(reply)
+	if err != nil {
+		return err
 	}
-	clear(d.buf) // there are keys in it
-	if err == nil && reply.interrupted {
-		err = netlink.ErrDumpInterrupted
-	}
-	return err
+	return d.finish(reply)
 }
 
 // ask asks for the device of the name; the reply goes to s.
@@ -97,6 +93,20 @@ func (d *dumper) next(reply *dump) error {
 		return nil // not from the kernel
 	}
 	return reply.read(d.buf[:n])
+}
+
+// finish takes in all datagrams that are still to come.
+func (d *dumper) finish(reply *dump) error {
+	defer clear(d.buf) // there are keys in it
+	for !reply.done {
+		if err := d.next(reply); err != nil {
+			return err
+		}
+	}
+	if reply.interrupted {
+		return netlink.ErrDumpInterrupted
+	}
+	return nil
 }
 
 // appendDumpRequest asks for the device of the name.
