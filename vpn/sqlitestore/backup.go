@@ -17,12 +17,9 @@ import (
 // on the disk; until then it has another name, path.partial-RANDOM, and after an
 // error it is gone. A file that is there is not replaced: ErrExists.
 func (s *Store) Backup(ctx context.Context, path string) error {
-	select {
-	case <-s.db.closed:
-		return ErrClosed
-	default:
-	}
-	if err := duplicate(ctx, s.db.path, looks, path); err != nil {
+	// The connection is not the one that copies, but Close waits for it.
+	err := s.db.with(ctx, s.db.looker, func(*conn) error { return duplicate(ctx, s.db.path, peeks, path) })
+	if err != nil {
 		return fmt.Errorf("sqlitestore: back up to %s: %w", path, err)
 	}
 	return nil
@@ -57,7 +54,7 @@ func restore(ctx context.Context, path, from string) error {
 	}
 	if info, err := os.Stat(from); err != nil {
 		return err
-	} else if !info.Mode().IsRegular() || info.Size() == 0 {
+	} else if !info.Mode().IsRegular() || info.Size() < smallest {
 		return fmt.Errorf("%w: nothing is in it", ErrForeign)
 	}
 	from, err := filepath.Abs(from)
@@ -71,7 +68,7 @@ func restore(ctx context.Context, path, from string) error {
 	case fresh:
 		return fmt.Errorf("%w: nothing is in it", ErrForeign)
 	}
-	return duplicate(ctx, from, peeks, path)
+	return duplicate(ctx, from, glance(from), path)
 }
 
 // alone refuses a place where a file is, or one that SQLite would take for a

@@ -7,13 +7,14 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"time"
 
 	"modernc.org/sqlite"
 )
 
 // patience is how long to wait for a lock of a program that is not ours.
-const patience = 5 * time.Second
+const patience = 2 * time.Second
 
 // mode is what a connection is for.
 type mode string
@@ -24,8 +25,11 @@ const (
 	writes mode = "mode=rw&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL"
 	// looks is for those that look while another writes.
 	looks mode = "mode=rw&_query_only=1"
-	// peeks touches nothing: for a file that may not be ours.
+	// peeks is for a file that may not be ours, and for copying: it writes nothing
+	// to it. What another connection has beside the file is seen.
 	peeks mode = "mode=ro"
+	// stares leaves nothing beside the file either. There must be nothing yet.
+	stares mode = "mode=ro&immutable=1"
 	// copies is for a backup that is being made: one file, nothing beside it.
 	copies mode = "mode=rw&_txlock=immediate&_journal_mode=DELETE&_synchronous=FULL"
 )
@@ -35,6 +39,16 @@ func (m mode) connector(path string) (driver.Connector, error) {
 		"%s&_busy_timeout=%d&_defensive=1&_dqs=0&_error_rc=1&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)",
 		m, patience.Milliseconds())}
 	return sqlite.NewConnector(where.String())
+}
+
+// glance is the way to look at a file that is not open.
+func glance(path string) mode {
+	for _, end := range []string{"-wal", "-journal"} {
+		if _, err := os.Lstat(path + end); err == nil {
+			return peeks
+		}
+	}
+	return stares
 }
 
 // conn is a connection, for one at a time. It opens itself when it is first

@@ -45,9 +45,15 @@ func safeFile(path string) error {
 			ErrUnsafe, path, info.Mode().Perm(), path)
 	case info.Mode().Perm()&0o200 == 0:
 		return fmt.Errorf("sqlitestore: %s is read-only (mode %v); correct it with: chmod 600 %s", path, info.Mode().Perm(), path)
+	case info.Size() > 0 && info.Size() < smallest:
+		return fmt.Errorf("%w: %s has %d bytes; name another file", ErrForeign, path, info.Size())
 	}
 	return nil
 }
+
+// smallest is the size below which SQLite takes a file for an empty one, whatever
+// is in it, and would write over it.
+const smallest = 512
 
 // ours reports whether nobody else owns it: root may do what it likes anyway.
 func ours(info fs.FileInfo) bool {

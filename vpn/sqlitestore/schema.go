@@ -47,7 +47,7 @@ func newest(steps fs.FS) (last int64, err error) {
 // from end to end. It changes nothing. An empty file, or a database in which
 // nothing is, becomes a store: fresh is true.
 func inspect(file string, steps fs.FS) (fresh bool, err error) {
-	c := &conn{path: file, mode: peeks}
+	c := &conn{path: file, mode: glance(file)}
 	if err := c.open(); err != nil {
 		return false, err
 	}
