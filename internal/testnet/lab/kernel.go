@@ -23,11 +23,18 @@ const clockEnv = "HOLDFAST_LAB_CLOCK"
 const labPackage = "github.com/holdfastvpn/holdfast/internal/testnet/lab"
 
 // native says that -kernel needs no virtual machine: the kernel here has
-// WireGuard.
-func native() bool {
-	err := testnet.Check(testnet.KernelWireGuard)
+// WireGuard, and what the line needs.
+func native(l line) bool {
+	return testnet.Check(l.needs(testnet.KernelWireGuard)...) == nil
+}
+
+// hint adds to what is missing what else can be done about it.
+func hint(err error) error {
 	missing, ok := errors.AsType[*testnet.MissingError](err)
-	return err == nil || ok && missing.What != testnet.KernelWireGuard
+	if !ok || missing.What != testnet.Netem {
+		return err
+	}
+	return fmt.Errorf("%w; or add -kernel, whose virtual machine has it", err)
 }
 
 // inside plays the scenarios in a virtual machine whose kernel has WireGuard:
@@ -76,6 +83,7 @@ func console(o options, stderr io.Writer) io.Writer {
 // args is the command line for the lab inside.
 func (o options) args() []string {
 	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10)}
+	args = append(args, o.line.args()...)
 	if o.json {
 		args = append(args, "-json")
 	}
@@ -92,7 +100,7 @@ func (o options) args() []string {
 func (o options) limit() time.Duration {
 	limit := 2 * time.Minute
 	for _, s := range o.scenarios {
-		limit += time.Duration(o.runs) * s.Limit
+		limit += time.Duration(o.runs) * (s.Limit + o.line.slack())
 	}
 	return limit
 }

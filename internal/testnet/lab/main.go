@@ -3,7 +3,8 @@
 // Lab plays scenarios with the real data plane: hosts as network namespaces,
 // gateways with real WireGuard interfaces, a client behind a NAT, and a core.
 //
-//	go run ./internal/testnet/lab [-json] [-kernel [-clock virtual|wall]] [-runs N] [-seed S] [-list] [-v] [SCENARIO…]
+//	go run ./internal/testnet/lab [-json] [-kernel [-clock virtual|wall]]
+//		[-delay D [-jitter D]] [-loss PERCENT] [-runs N] [-seed S] [-list] [-v] [SCENARIO…]
 //
 // Without a scenario it plays all. It prints one result each; the exit code is 0
 // if all are ok, 1 if one is not, and 2 if the command line or the machine is
@@ -45,6 +46,7 @@ type options struct {
 	runs                        int
 	seed                        uint64
 	clock                       string // of the virtual machine, or of what runs in one
+	line                        line
 	scenarios                   []Scenario
 }
 
@@ -58,6 +60,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.clock, "clock", string(vm.Virtual), "`clock` of the virtual machine: virtual (timers exact, idle time skipped) or wall (two CPUs)")
 	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
+	o.line.flags(f)
 	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
 	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
 	f.Usage = func() {
@@ -78,8 +81,10 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	if o.seed == 0 {
 		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, printed with the result
 	}
-	o.scenarios, err = choose(names)
-	return o, err
+	if o.scenarios, err = choose(names); err != nil {
+		return o, err
+	}
+	return o, o.line.check(o.scenarios)
 }
 
 // intersperse reads flags wherever they stand, and returns what is none.
@@ -144,13 +149,13 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	err = testnet.Enter()
 	switch {
-	case o.kernel && !native():
+	case o.kernel && !native(o.line):
 		return inside(ctx, o, stdout, stderr, log)
 	case err == nil:
-		err = testnet.Check(needs...)
+		err = testnet.Check(o.line.needs(needs...)...)
 	}
 	if err != nil {
-		return unfit(stderr, err)
+		return unfit(stderr, hint(err))
 	}
 	o.clock = clockWall
 	if c, ok := os.LookupEnv(clockEnv); ok {
@@ -182,6 +187,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {
 	start := time.Now()
 	r := Result{Scenario: s.Name, Backend: string(backend), Clock: o.clock, Promises: s.Promises, Seed: o.seed}
+	r.Delay, r.Jitter, r.Loss = millis(o.line.delay), millis(o.line.jitter), o.line.loss
 	var m Metrics
 	for i := range o.runs {
 		seed := o.seed + uint64(i)
@@ -189,6 +195,7 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 			Seed:    seed,
 			Rand:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
 			Backend: backend,
+			Line:    o.line,
 			Metrics: &m,
 			Log:     log.With("scenario", s.Name, "seed", seed),
 		})
@@ -205,7 +212,8 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 
 // once bounds one run in time.
 func once(ctx context.Context, s Scenario, r *Run) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.Limit, fmt.Errorf("not done within %v", s.Limit))
+	limit := s.Limit + r.Line.slack()
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("not done within %v", limit))
 	defer cancel()
 	return s.Play(ctx, r)
 }

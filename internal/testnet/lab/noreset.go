@@ -28,6 +28,7 @@ func noReset() Scenario {
 		Does:     "1,000 peers; edits, others coming and going, restarts and adoption cost the one with traffic nothing",
 		Promises: []string{"P8", "P2"},
 		Limit:    4 * time.Minute,
+		Lossless: "it counts lost packets",
 		Play: func(ctx context.Context, r *Run) error {
 			return with(ctx, r, playNoReset)
 		},
@@ -51,8 +52,8 @@ func playNoReset(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	if _, err := p.WaitReply(ctx, time.Time{}); err != nil {
-		return fmt.Errorf("the tunnel does not come up: %w", err)
+	if _, err := w.up(ctx, p); err != nil {
+		return err
 	}
 	first := p.Replies()[0].Number
 
@@ -80,13 +81,16 @@ func playNoReset(ctx context.Context, w *world) error {
 		return err
 	}
 	outage := p.Outage(p.Replies()[0].Received)
-	if _, err := p.WaitReply(ctx, time.Now()); err != nil {
+	// What was sent up to now has come back, or is lost, once something has that
+	// it cannot have overtaken.
+	end := p.Sent()
+	if _, err := p.WaitReply(ctx, time.Now().Add(w.run.Line.overtaking())); err != nil {
 		return err
 	}
 	if err := p.Close(); err != nil {
 		return err
 	}
-	lost := missing(p, first)
+	lost := missing(p.Replies(), first, end)
 	w.run.Metrics.Count("lost", int64(lost))
 	w.run.Metrics.Count("sent", int64(p.Sent()))
 	w.run.Metrics.Millis("longest_silence_ms", outage)
@@ -246,14 +250,15 @@ func (w *watcher) look(ctx context.Context) error {
 	return errors.New("the peer is gone")
 }
 
-// missing counts the packets of a closed probe that did not come back, from the
-// first that did up to the last: those sent before the tunnel was up, and those
-// under way when the probe ended, are not lost.
-func missing(p *testnet.Probe, first uint64) int {
-	replies := p.Replies()
-	last := first
+// missing counts the packets with numbers from first to before end that have not
+// come back, in whatever order. Those before the tunnel was up, and those under
+// way when the probe ended, are not lost.
+func missing(replies []testnet.Reply, first, end uint64) uint64 {
+	lost := end - first
 	for _, r := range replies {
-		last = max(last, r.Number)
+		if r.Number >= first && r.Number < end {
+			lost--
+		}
 	}
-	return int(last-first) + 1 - len(replies)
+	return lost
 }

@@ -27,6 +27,11 @@ type Result struct {
 	Seconds  float64        `json:"seconds"`
 	Seed     uint64         `json:"seed"` // of the first run; each further run adds one
 	Error    string         `json:"error,omitempty"`
+
+	// The client's link. Figures of two networks do not stand in one table either.
+	Delay  float64 `json:"delay_ms"`     // of the round trip
+	Jitter float64 `json:"jitter_ms"`    // by how much the round trip differs from that at most
+	Loss   float64 `json:"loss_percent"` // in each direction
 }
 
 // Percentiles sums up the samples of one metric over all runs.
@@ -65,7 +70,7 @@ func (m *Metrics) Sample(name string, v float64) {
 
 // Millis adds a duration in milliseconds; the name should end in _ms.
 func (m *Metrics) Millis(name string, d time.Duration) {
-	m.Sample(name, float64(d)/float64(time.Millisecond))
+	m.Sample(name, millis(d))
 }
 
 // Count adds n to a number that is summed over all runs.
@@ -97,6 +102,9 @@ func (m *Metrics) Map() map[string]any {
 	return out
 }
 
+// millis is d in milliseconds.
+func millis(d time.Duration) float64 { return round(float64(d) / float64(time.Millisecond)) }
+
 // round keeps three decimals: more is noise.
 func round(v float64) float64 { return math.Round(v*1000) / 1000 }
 
@@ -110,6 +118,14 @@ func (r Result) WriteJSON(w io.Writer) error {
 	return err
 }
 
+// network is what is to be said of the client's link, if anything.
+func (r Result) network() string {
+	if r.Delay == 0 && r.Jitter == 0 && r.Loss == 0 {
+		return ""
+	}
+	return fmt.Sprintf("round trip %g ± %g ms, %g %% lost each way, ", r.Delay, r.Jitter, r.Loss)
+}
+
 // WriteText writes r for people: a line, then one for each metric.
 func (r Result) WriteText(w io.Writer) error {
 	var b strings.Builder
@@ -117,8 +133,8 @@ func (r Result) WriteText(w io.Writer) error {
 	if !r.OK {
 		verdict = "FAILED"
 	}
-	fmt.Fprintf(&b, "%-18s %-7s %s, %s clock, %.1f s, proves %s\n",
-		r.Scenario, verdict, r.Backend, r.Clock, r.Seconds, strings.Join(r.Promises, " "))
+	fmt.Fprintf(&b, "%-18s %-7s %s, %s clock, %s%.1f s, proves %s\n",
+		r.Scenario, verdict, r.Backend, r.Clock, r.network(), r.Seconds, strings.Join(r.Promises, " "))
 	for _, name := range slices.Sorted(maps.Keys(r.Metrics)) {
 		switch v := r.Metrics[name].(type) {
 		case Percentiles:

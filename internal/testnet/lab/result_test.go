@@ -30,7 +30,7 @@ func TestResultIsOneLineOfJSON(t *testing.T) {
 	m.Count("changes", 200)
 	m.Count("changes", 200)
 	m.Fact("nat", true)
-	r := Result{Scenario: "x", Backend: "kernel", Clock: clockWall, OK: true, Promises: []string{"P1"}, Metrics: m.Map(), Seconds: 1.5, Seed: 1}
+	r := Result{Scenario: "x", Backend: "kernel", Clock: clockWall, OK: true, Promises: []string{"P1"}, Metrics: m.Map(), Seconds: 1.5, Seed: 1, Delay: 30, Loss: 0.5}
 
 	var out bytes.Buffer
 	require.NoError(t, r.WriteJSON(&out))
@@ -46,6 +46,7 @@ func TestResultIsOneLineOfJSON(t *testing.T) {
 			"nat":       true,
 		},
 		"seconds": 1.5, "seed": 1.0,
+		"delay_ms": 30.0, "jitter_ms": 0.0, "loss_percent": 0.5, // of a perfect network, too
 	}, got)
 }
 
@@ -55,4 +56,10 @@ func TestResultForPeopleNamesTheFailure(t *testing.T) {
 	require.NoError(t, r.WriteText(&out))
 	require.Contains(t, out.String(), "FAILED")
 	require.Contains(t, out.String(), "error: first\n    second")
+	require.NotContains(t, out.String(), "round trip")
+
+	out.Reset()
+	r.Delay, r.Jitter, r.Loss = 30, 2.5, 1
+	require.NoError(t, r.WriteText(&out))
+	require.Contains(t, out.String(), "round trip 30 ± 2.5 ms, 1 % lost each way")
 }

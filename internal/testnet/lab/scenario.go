@@ -16,7 +16,8 @@ type Scenario struct {
 	Name     string
 	Does     string        // half a line for -list
 	Promises []string      // which of the promises it is proof of
-	Limit    time.Duration // of one run
+	Limit    time.Duration // of one run, on a perfect network
+	Lossless string        // why it cannot be right where packets are lost; "": it can
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
@@ -27,6 +28,7 @@ type Run struct {
 	Seed    uint64
 	Rand    *rand.Rand // from Seed; everything random comes from here
 	Backend wgdevice.Backend
+	Line    line     // what the client's link is like
 	Metrics *Metrics // shared by all runs of the scenario
 	Log     *slog.Logger
 }

@@ -69,7 +69,7 @@ func with(ctx context.Context, r *Run, play func(ctx context.Context, w *world) 
 }
 
 func (w *world) build(ctx context.Context) (err error) {
-	if w.scene, err = scene.Build(ctx, scene.Config{Log: w.run.Log, Capture: true}); err != nil {
+	if w.scene, err = scene.Build(ctx, scene.Config{Log: w.run.Log, Capture: true, Access: w.run.Line.eachWay()}); err != nil {
 		return err
 	}
 	w.stores, w.keys = memstore.New(), seal.Ephemeral()
@@ -288,10 +288,37 @@ func (w *world) connect(ctx context.Context, every time.Duration) (*testnet.Prob
 	if err != nil {
 		return nil, err
 	}
-	if _, err := p.WaitReply(ctx, time.Time{}); err != nil {
-		return nil, fmt.Errorf("the tunnel does not come up: %w", err)
+	if _, err := w.up(ctx, p); err != nil {
+		return nil, err
 	}
 	return p, nil
+}
+
+// up waits for the first answer, and returns it. That one has waited for ARP and
+// for the handshake too: the round trip that becomes a figure is that of the next
+// packet that was sent, which need not be the next to come back.
+func (w *world) up(ctx context.Context, p *testnet.Probe) (testnet.Reply, error) {
+	first, err := p.WaitReply(ctx, time.Time{})
+	if err != nil {
+		return first, fmt.Errorf("the tunnel does not come up: %w", err)
+	}
+	if _, err := p.WaitReply(ctx, first.Received.Add(w.run.Line.overtaking())); err != nil {
+		return first, err
+	}
+	rtt := trip(p.Replies(), first.Received)
+	w.run.Metrics.Millis("rtt_ms", rtt)
+	return first, w.run.Line.fits(rtt)
+}
+
+// trip is the round trip of the first packet sent later than after; there is one.
+func trip(replies []testnet.Reply, after time.Time) time.Duration {
+	var next testnet.Reply
+	for _, r := range replies {
+		if r.Sent.After(after) && (next.Sent.IsZero() || r.Number < next.Number) {
+			next = r
+		}
+	}
+	return next.Received.Sub(next.Sent)
 }
 
 // close takes everything down, and is fine with a world half built.

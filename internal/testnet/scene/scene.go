@@ -51,6 +51,10 @@ type Config struct {
 	Gateways int          // 1 to 9; 0 means 2
 	Capture  bool         // keep the last packets for Net.Timeline
 	Log      *slog.Logger // nil discards
+
+	// Access is what the client's link is like, in each direction. Zero is
+	// perfect, and asks nothing of the machine; all else needs testnet.Netem.
+	Access testnet.Impairment
 }
 
 // Scene is the network. Close it with Net.Close.
@@ -90,18 +94,22 @@ func Build(ctx context.Context, c Config) (*Scene, error) {
 	for i := range c.Gateways {
 		s.Gateways = append(s.Gateways, net.Host(fmt.Sprintf("gw%d", i+1)))
 	}
-	if err := errors.Join(net.Err(), s.wire()); err != nil {
+	if err := errors.Join(net.Err(), s.wire(c.Access)); err != nil {
 		return nil, errors.Join(fmt.Errorf("scene: build: %w", err), net.Close())
 	}
 	return s, nil
 }
 
-func (s *Scene) wire() error {
+func (s *Scene) wire(access testnet.Impairment) error {
 	errs := []error{
 		s.Internet.Attach(s.Home, WAN, prefix("203.0.113.40/24")),
 		s.Net.Link(s.Client, LAN, s.Home, LAN),
 		s.Client.Addr(LAN, prefix("192.168.1.50/24")),
 		s.Home.Addr(LAN, prefix("192.168.1.1/24")),
+		// Here and not at the WAN side of home, where a real home has its provider's
+		// router: what gateways announce to their neighbours is not to be lost.
+		s.Client.Impair(LAN, access),
+		s.Home.Impair(LAN, access),
 		s.Client.Route(testnet.Route{Via: netip.MustParseAddr("192.168.1.1")}),
 		s.Home.Masquerade(WAN),
 		s.Office.Attach(s.Server, LAN, netip.PrefixFrom(Server4, Office4.Bits()), netip.PrefixFrom(Server6, Office6.Bits())),
