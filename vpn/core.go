@@ -40,6 +40,8 @@ type Config struct {
 	// Resync is how often everything is worked out anew and compared with what
 	// was kept by change; 0 means DefaultResync.
 	Resync time.Duration
+	// Events is how many events are kept; 0 means DefaultEvents.
+	Events int
 	Now    func() time.Time // nil means time.Now
 	Log    *slog.Logger     // nil discards
 }
@@ -62,6 +64,8 @@ type Core struct {
 	locations *location.Service
 	devices   *peer.Service
 	gateways  *Gateways
+	events    *Events
+	keep      int // events
 
 	registry registry
 	links    links
@@ -88,6 +92,8 @@ func New(c Config) (*Core, error) {
 		return nil, errors.New("vpn: Config.Keys is missing: seal.Ephemeral() goes with a memory store")
 	case c.Poll != 0 && c.Poll < time.Millisecond, c.Resync != 0 && c.Resync < time.Millisecond:
 		return nil, errors.New("vpn: Config.Poll and Config.Resync are 1 ms or more; 0 is the default")
+	case c.Events < 0:
+		return nil, errors.New("vpn: Config.Events is a number of events to keep; 0 is the default")
 	}
 	if c.ID == "" {
 		c.ID = newID()
@@ -98,6 +104,9 @@ func New(c Config) (*Core, error) {
 	if c.Resync == 0 {
 		c.Resync = DefaultResync
 	}
+	if c.Events == 0 {
+		c.Events = DefaultEvents
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -105,20 +114,22 @@ func New(c Config) (*Core, error) {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	core := &Core{
-		stores: c.Stores, feed: c.Stores.Feed(), records: c.Stores.Records(), keys: c.Keys, id: c.ID,
+		feed: c.Stores.Feed(), records: c.Stores.Records(), keys: c.Keys, id: c.ID,
 		poll: c.Poll, resync: c.Resync, limit: max(staleAfter, c.Poll*5/2), now: c.Now,
 		log:      c.Log.With("core", c.ID),
 		stopped:  make(chan struct{}),
 		trackers: map[location.ID]*tracker{},
 		start:    make(chan *tracker),
+		keep:     c.Events,
 	}
-	core.gateways = &Gateways{core}
+	core.gateways, core.events = &Gateways{core}, &Events{c: core}
+	core.stores = audited{c.Stores, core.events}
 	var err error
-	core.locations, err = location.NewService(location.ServiceConfig{Store: c.Stores.Locations(), Keys: c.Keys})
+	core.locations, err = location.NewService(location.ServiceConfig{Store: core.stores.Locations(), Keys: c.Keys})
 	if err != nil {
 		return nil, fmt.Errorf("vpn: %w", err)
 	}
-	core.devices, err = peer.NewService(peer.ServiceConfig{Store: c.Stores.Devices(), Locations: c.Stores.Locations()})
+	core.devices, err = peer.NewService(peer.ServiceConfig{Store: core.stores.Devices(), Locations: c.Stores.Locations()})
 	if err != nil {
 		return nil, fmt.Errorf("vpn: %w", err)
 	}
@@ -136,6 +147,9 @@ func (c *Core) Devices() *peer.Service { return c.devices }
 
 // Gateways is who serves the locations.
 func (c *Core) Gateways() *Gateways { return c.gateways }
+
+// Events is what happened.
+func (c *Core) Events() *Events { return c.events }
 
 // newID makes an opaque ID that nobody else makes: 26 characters of lower-case
 // base32, the first one a letter.

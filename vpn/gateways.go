@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -64,6 +65,7 @@ func (g *Gateways) Add(ctx context.Context, gw Gateway) (Gateway, error) {
 	if err != nil {
 		return fail(err)
 	}
+	g.note(ctx, GatewayAdded, Gateway{}, gw)
 	return gw.clone(), nil
 }
 
@@ -121,7 +123,7 @@ func (g *Gateways) Update(ctx context.Context, id gateway.ID, edit func(*Gateway
 		if r == nil || r.Removed {
 			return nil, ErrNotFound
 		}
-		now = r.Gateway
+		now, old = r.Gateway, r.clone()
 		if refused = edit(&now); refused != nil {
 			return nil, refused
 		}
@@ -136,6 +138,9 @@ func (g *Gateways) Update(ctx context.Context, id gateway.ID, edit func(*Gateway
 	case err != nil:
 		return Gateway{}, fmt.Errorf("vpn: update gateway %q: %w", old.Name, err)
 	}
+	if !(gatewayRow{Gateway: now}).same(gatewayRow{Gateway: old}) {
+		g.note(ctx, GatewayChanged, old, now)
+	}
 	return now.clone(), nil
 }
 
@@ -144,8 +149,14 @@ func (g *Gateways) Update(ctx context.Context, id gateway.ID, edit func(*Gateway
 // away first (Update) to have it end them by itself. Removing what is not there
 // is no error.
 func (g *Gateways) Remove(ctx context.Context, id gateway.ID) error {
+	var old *Gateway
 	err := g.write(ctx, id, func(r *gatewayRow) (*gatewayRow, error) {
+		old = nil
 		if r != nil {
+			if !r.Removed {
+				was := r.clone()
+				old = &was
+			}
 			r.Removed, r.Locations = true, nil
 		}
 		return r, nil
@@ -153,7 +164,22 @@ func (g *Gateways) Remove(ctx context.Context, id gateway.ID) error {
 	if err != nil {
 		return fmt.Errorf("vpn: remove gateway %q: %w", id, err)
 	}
+	if old != nil {
+		g.note(ctx, GatewayRemoved, *old, Gateway{})
+	}
 	return nil
+}
+
+// note tells what became of a registration.
+func (g *Gateways) note(ctx context.Context, what string, old, now Gateway) {
+	e := Event{What: what, Subject: string(cmp.Or(now.ID, old.ID)), Name: cmp.Or(now.Name, old.Name)}
+	e.Locations = append(slices.Clone(old.Locations), now.Locations...)
+	slices.Sort(e.Locations)
+	e.Locations = slices.Compact(e.Locations)
+	if what != GatewayRemoved {
+		e.Text = changes(old, now)
+	}
+	g.c.events.note(ctx, e)
 }
 
 // check validates g, and looks whether locations that are not in known are there.

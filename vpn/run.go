@@ -51,6 +51,8 @@ func (c *Core) Run(ctx context.Context) error {
 	tasks.Go(func() { c.readRecords(ctx, listed) })
 	tasks.Go(func() { c.writeAcks(ctx) })
 	tasks.Go(func() { c.watchHealth(ctx) })
+	tasks.Go(func() { c.witness(ctx) })
+	tasks.Go(func() { c.sweepEvents(ctx) })
 	for {
 		select {
 		case <-ctx.Done():

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +63,13 @@ func (l *links) since(at link) (time.Time, bool) {
 		return time.Time{}, false
 	}
 	return w.since, true
+}
+
+// all returns the links that have a Watch.
+func (l *links) all() []link {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return slices.Collect(maps.Keys(l.live))
 }
 
 // at returns the links of a location that have a Watch.

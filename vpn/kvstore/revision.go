@@ -22,7 +22,15 @@ func parseHead(key string, b []byte) (h head, err error) {
 	if b == nil {
 		return h, nil
 	}
-	if _, err = fmt.Sscanf(string(b), "%d %d %d", &h.number, &h.floor, &h.graves); err != nil {
+	words := strings.Fields(string(b))
+	for i, n := range []*uint64{&h.number, &h.floor, &h.graves} {
+		if len(words) != 3 {
+			err = strconv.ErrSyntax
+		} else if err == nil {
+			*n, err = strconv.ParseUint(words[i], 10, 64)
+		}
+	}
+	if err != nil {
 		err = fmt.Errorf("%s is damaged: %w", key, err)
 	}
 	return h, err

@@ -36,7 +36,11 @@ func explain(path string, err error) error {
 	if !errors.As(err, &e) {
 		return err
 	}
-	switch e.Code() & 0xff {
+	code := e.Code() & 0xff
+	if e.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // no room for PATH-shm
+		code = sqlite3.SQLITE_FULL
+	}
+	switch code {
 	case sqlite3.SQLITE_FULL:
 		return fmt.Errorf("%w: no room for a write to %s, which was not kept; free some, the store goes on by itself: %w", ErrFull, path, err)
 	case sqlite3.SQLITE_CORRUPT:
@@ -48,7 +52,7 @@ func explain(path string, err error) error {
 	case sqlite3.SQLITE_READONLY:
 		return fmt.Errorf("sqlitestore: %s, or its disk, is read-only: make it writable: %w", path, err)
 	case sqlite3.SQLITE_IOERR:
-		return fmt.Errorf("sqlitestore: the disk of %s failed, or is full: look into the system's log: %w", path, err)
+		return fmt.Errorf("sqlitestore: the disk of %s failed: look into the system's log: %w", path, err)
 	case sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("sqlitestore: open %s or a file beside it: is its directory writable? %w", path, err)
 	default:

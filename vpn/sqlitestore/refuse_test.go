@@ -1,8 +1,10 @@
 package sqlitestore_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -10,10 +12,12 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/holdfastvpn/holdfast/vpn"
+	"github.com/holdfastvpn/holdfast/vpn/kvstore"
 	"github.com/holdfastvpn/holdfast/vpn/sqlitestore"
 )
 
@@ -227,6 +231,71 @@ func TestFull(t *testing.T) {
 	addDevice(t, s, 2)
 }
 
+// Whoever goes on after a failed write, as if nothing were, writes nothing:
+// SQLite may have ended the transaction by itself.
+func TestNoWayAroundAFailure(t *testing.T) {
+	s := open(t, place(t))
+	_, err := s.Ask(t.Context(), true, "PRAGMA max_page_count = 1")
+	require.NoError(t, err)
+	err = s.DB().Update(t.Context(), func(tx kvstore.Tx) error {
+		require.NoError(t, tx.Put("before", []byte("1")))
+		require.ErrorIs(t, tx.Put("big", make([]byte, 1<<20)), sqlitestore.ErrFull)
+		_ = tx.Put("after", []byte("1"))
+		return nil
+	})
+	require.ErrorIs(t, err, sqlitestore.ErrFull)
+	require.NoError(t, s.DB().View(t.Context(), func(tx kvstore.Tx) error {
+		for _, key := range []string{"before", "big", "after"} {
+			value, err := tx.Get(key)
+			require.NoError(t, err)
+			require.Nil(t, value, key)
+		}
+		return nil
+	}))
+	err = s.DB().View(t.Context(), func(tx kvstore.Tx) error { return tx.Put("a", []byte("1")) })
+	require.ErrorContains(t, err, "within a view")
+}
+
+// A panic in the middle is as if nothing had been, and holds up nobody.
+func TestPanic(t *testing.T) {
+	s := open(t, place(t))
+	for range 10 {
+		require.Panics(t, func() {
+			_ = s.DB().Update(t.Context(), func(tx kvstore.Tx) error {
+				require.NoError(t, tx.Put("a", []byte("1")))
+				panic("in the middle")
+			})
+		})
+		require.Panics(t, func() {
+			_ = s.DB().View(t.Context(), func(tx kvstore.Tx) error {
+				for range tx.Scan("", "z") {
+					panic("in the middle")
+				}
+				panic("at the end")
+			})
+		})
+	}
+	require.NoError(t, s.DB().View(t.Context(), func(tx kvstore.Tx) error {
+		value, err := tx.Get("a")
+		require.Nil(t, value)
+		return err
+	}))
+	addDevice(t, s, 1)
+}
+
+// Waiting for one's turn ends with the context.
+func TestWaiting(t *testing.T) {
+	s := open(t, place(t))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.NoError(t, s.DB().Update(t.Context(), func(kvstore.Tx) error {
+		err := s.DB().Update(ctx, func(kvstore.Tx) error { return errors.New("nobody's turn") })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		return nil
+	}))
+	addDevice(t, s, 1)
+}
+
 // full writes until nothing goes any more, and looks what is left of that.
 func full(t *testing.T, s *sqlitestore.Store) {
 	t.Helper()
@@ -261,12 +330,13 @@ func TestMigrations(t *testing.T) {
 	const (
 		one   = "-- +goose Up\nCREATE TABLE pairs (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT, WITHOUT ROWID;\n"
 		two   = "-- +goose Up\nCREATE TABLE more (a);\nINSERT INTO more VALUES (7);\n"
-		wrong = "-- +goose Up\nCREATE TABLE more (a);\nDELETE FROM pairs;\nINSERT INTO absent VALUES (7);\n"
+		three = "-- +goose Up\nCREATE TABLE last (a);\n"
+		wrong = "-- +goose Up\nCREATE TABLE last (a);\nDELETE FROM pairs;\nINSERT INTO absent VALUES (7);\n"
 	)
 	path := place(t)
 	c := sqlitestore.Config{Path: path}
-	with := func(second string) error {
-		s, err := sqlitestore.OpenWith(t.Context(), c, steps(map[string]string{"00001_a.sql": one, "00002_b.sql": second}))
+	with := func(last string) error {
+		s, err := sqlitestore.OpenWith(t.Context(), c, steps(map[string]string{"00001_a.sql": one, "00002_b.sql": two, "00003_c.sql": last}))
 		if err != nil {
 			return err
 		}
@@ -278,19 +348,23 @@ func TestMigrations(t *testing.T) {
 	addDevice(t, s, 1)
 	require.NoError(t, s.Close())
 
-	require.ErrorContains(t, with(wrong), "step that failed is undone")
+	require.ErrorContains(t, with(wrong), "nothing was changed")
 	s = open(t, path)
 	require.Len(t, look(t, s, vpn.Revision{}).Devices, 1, "the old version still works with it")
 	require.NoError(t, s.Close())
+	fresh := place(t)
+	_, err := sqlitestore.OpenWith(t.Context(), sqlitestore.Config{Path: fresh}, steps(map[string]string{"00001_a.sql": one, "00002_b.sql": wrong}))
+	require.ErrorContains(t, err, "nothing was changed")
+	require.NoError(t, open(t, fresh).Close(), "what did not become a store can become one")
 	tables, err := sqlitestore.Ask(path, "SELECT count(*) FROM sqlite_schema WHERE name = 'more'")
 	require.NoError(t, err)
 	require.Equal(t, int64(0), tables)
 
-	require.NoError(t, with(two))
-	require.NoError(t, with(two), "once is enough")
+	require.NoError(t, with(three))
+	require.NoError(t, with(three), "once is enough")
 	before := files(t, path)
 	_, err = sqlitestore.Open(t.Context(), c)
 	require.ErrorIs(t, err, sqlitestore.ErrNewer)
-	require.ErrorContains(t, err, "has schema 2, this one knows 1")
+	require.ErrorContains(t, err, "has schema 3, this one knows 1")
 	require.Equal(t, before, files(t, path))
 }

@@ -3,7 +3,9 @@ package sqlitestore
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
+	"errors"
 	"fmt"
 	"io/fs"
 	"path"
@@ -18,7 +20,7 @@ const application = 0x48667374
 var embedded embed.FS
 
 // migrations are the steps from an empty file to this version's schema. They go
-// forward only; each is made whole or not at all.
+// forward only.
 func migrations() fs.FS {
 	sub, err := fs.Sub(embedded, "migrations")
 	if err != nil {
@@ -100,31 +102,77 @@ func known(c *conn, steps fs.FS) error {
 	return nil
 }
 
-// migrate makes a store of an inspected file, or the newest of an old one.
-func migrate(ctx context.Context, file string, fresh bool, steps fs.FS) (err error) {
+// migrate makes a store of an inspected file, or the newest of an old one: all
+// steps that are missing, or none.
+func migrate(ctx context.Context, file string, fresh bool, steps fs.FS) error {
 	connector, err := writes.connector(file)
 	if err != nil {
 		return fmt.Errorf("sqlitestore: open %s: %w", file, err)
 	}
-	db := sql.OpenDB(connector)
+	db := sql.OpenDB(whole{connector})
 	db.SetMaxOpenConns(1)
-	defer func() {
-		if e := db.Close(); err == nil && e != nil {
-			err = explain(file, e)
-		}
-	}()
-	if fresh {
-		if _, err := db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", application)); err != nil {
-			return explain(file, err)
-		}
+	if err := errors.Join(upgrade(ctx, db, fresh, steps), db.Close()); err != nil {
+		return fmt.Errorf("sqlitestore: bring %s to this version's schema; nothing was changed: %w", file, explain(file, err))
 	}
+	return nil
+}
+
+func upgrade(ctx context.Context, db *sql.DB, fresh bool, steps fs.FS) error {
 	steward, err := goose.NewProvider(goose.DialectSQLite3, db, steps,
 		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		return fmt.Errorf("sqlitestore: migrations: %w", err)
+		return err
 	}
-	if _, err := steward.Up(ctx); err != nil {
-		return fmt.Errorf("sqlitestore: bring %s to the newest schema; the step that failed is undone: %w", file, explain(file, err))
+	if _, err := db.ExecContext(ctx, "BEGIN IMMEDIATE"); err != nil {
+		return err
 	}
-	return nil
+	if fresh {
+		_, err = db.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", application))
+	}
+	if err == nil {
+		_, err = steward.Up(ctx)
+	}
+	if err == nil {
+		_, err = db.ExecContext(ctx, "COMMIT")
+	}
+	return err // what was not committed ends with the connection
+}
+
+// whole makes connections that are inside a transaction already: those that are
+// begun on them are parts of it.
+type whole struct{ driver.Connector }
+
+func (w whole) Connect(ctx context.Context) (driver.Conn, error) {
+	c, err := w.Connector.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return inside{c}, nil
+}
+
+type inside struct{ driver.Conn }
+
+func (c inside) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
+	return part{c}, c.do("SAVEPOINT part")
+}
+
+func (c inside) do(text string) error {
+	s, err := c.Prepare(text)
+	if err != nil {
+		return err
+	}
+	e, ok := s.(driver.StmtExecContext)
+	if !ok {
+		return errors.Join(errDriver, s.Close())
+	}
+	_, err = e.ExecContext(context.Background(), nil)
+	return errors.Join(err, s.Close())
+}
+
+type part struct{ c inside }
+
+func (p part) Commit() error { return p.c.do("RELEASE part") }
+
+func (p part) Rollback() error {
+	return errors.Join(p.c.do("ROLLBACK TO part"), p.c.do("RELEASE part"))
 }
