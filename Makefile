@@ -51,6 +51,7 @@ lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all
 kernel: ## the same scenarios on kernel WireGuard: this kernel's, else that of a small VM
 	@.ci/prepare
 	$(LAB) -kernel -json $(SCENARIOS)
+	$(if $(SCENARIOS),,$(LAB) -kernel -json -delay 120ms floating-address no-reset)
 
 .PHONY: quickstart
 quickstart: ## two gateways, a client, a failover (examples/quickstart)
