@@ -57,10 +57,22 @@ var table = []row{
 		path: "gateway/wgdevice", what: "a Device on Linux, kernel or user-space WireGuard; the only code that touches a kernel",
 		may: []string{"gateway", "vpn/wgkey"},
 	},
-	{path: "transport", what: "who is who, and links between processes: mutual TLS, HTTP/2 either way round", planned: true},
+	{path: "transport", what: "who is who, and links between processes: mutual TLS, HTTP/2 either way round"},
 	{
 		path: "transport/join", what: "becoming a part of a deployment with one token, and staying one",
-		may: []string{"transport"}, planned: true,
+		may: []string{"transport"},
+	},
+	{
+		path: "transport/authority", what: "issues and revokes the certificates of a deployment; its roots and tokens",
+		may: []string{"transport", "transport/join"},
+	},
+	{
+		path: "transport/statedir", what: "files of a process that nobody else may see, written as a whole or not at all",
+		may: []string{"transport", "transport/join"},
+	},
+	{
+		path: "transport/transporttest", what: "links that break on request, a network in memory, a whole deployment",
+		may: []string{"transport", "transport/join", "transport/authority"},
 	},
 	{
 		path: "transport/memtransport", what: "links inside one process that can be cut, stalled and slowed",
@@ -157,4 +169,9 @@ var pure = []string{
 	"peer/*.go",
 	"!location/service*.go",
 	"!peer/service*.go",
+	"transport/identity.go",
+	"transport/verify.go",
+	"transport/hello.go",
+	"transport/join/token.go",
+	"transport/join/proof.go",
 }

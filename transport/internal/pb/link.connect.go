@@ -40,8 +40,9 @@ const (
 // LinkServiceClient is a client for the holdfast.link.v1.LinkService service.
 type LinkServiceClient interface {
 	// Hello introduces both ends. Until it was answered, everything else on the
-	// link is refused.
-	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// link is refused. It stays open as long as the link is up: what concerns the
+	// link itself comes on it, and at the end why it ends.
+	Hello(context.Context, *HelloRequest) (*connect.ServerStreamForClient[HelloResponse], error)
 }
 
 // NewLinkServiceClient constructs a client for the holdfast.link.v1.LinkService service. By
@@ -70,19 +71,16 @@ type linkServiceClient struct {
 }
 
 // Hello calls holdfast.link.v1.LinkService.Hello.
-func (c *linkServiceClient) Hello(ctx context.Context, req *HelloRequest) (*HelloResponse, error) {
-	response, err := c.hello.CallUnary(ctx, connect.NewRequest(req))
-	if response != nil {
-		return response.Msg, err
-	}
-	return nil, err
+func (c *linkServiceClient) Hello(ctx context.Context, req *HelloRequest) (*connect.ServerStreamForClient[HelloResponse], error) {
+	return c.hello.CallServerStream(ctx, connect.NewRequest(req))
 }
 
 // LinkServiceHandler is an implementation of the holdfast.link.v1.LinkService service.
 type LinkServiceHandler interface {
 	// Hello introduces both ends. Until it was answered, everything else on the
-	// link is refused.
-	Hello(context.Context, *HelloRequest) (*HelloResponse, error)
+	// link is refused. It stays open as long as the link is up: what concerns the
+	// link itself comes on it, and at the end why it ends.
+	Hello(context.Context, *HelloRequest, *connect.ServerStream[HelloResponse]) error
 }
 
 // NewLinkServiceHandler builds an HTTP handler from the service implementation. It returns the path
@@ -92,7 +90,7 @@ type LinkServiceHandler interface {
 // and JSON codecs. They also support gzip compression.
 func NewLinkServiceHandler(svc LinkServiceHandler, opts ...connect.HandlerOption) (string, http.Handler) {
 	linkServiceMethods := File_holdfast_link_v1_link_proto.Services().ByName("LinkService").Methods()
-	linkServiceHelloHandler := connect.NewUnaryHandlerSimple(
+	linkServiceHelloHandler := connect.NewServerStreamHandlerSimple(
 		LinkServiceHelloProcedure,
 		svc.Hello,
 		connect.WithSchema(linkServiceMethods.ByName("Hello")),
@@ -111,6 +109,6 @@ func NewLinkServiceHandler(svc LinkServiceHandler, opts ...connect.HandlerOption
 // UnimplementedLinkServiceHandler returns CodeUnimplemented from all methods.
 type UnimplementedLinkServiceHandler struct{}
 
-func (UnimplementedLinkServiceHandler) Hello(context.Context, *HelloRequest) (*HelloResponse, error) {
-	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.link.v1.LinkService.Hello is not implemented"))
+func (UnimplementedLinkServiceHandler) Hello(context.Context, *HelloRequest, *connect.ServerStream[HelloResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("holdfast.link.v1.LinkService.Hello is not implemented"))
 }

@@ -162,17 +162,15 @@ func (x *HelloRequest) GetEnd() *End {
 	return nil
 }
 
-// HelloResponse is the end that serves, and what it decided.
+// HelloResponse is one word of the end that serves: first a welcome.
 type HelloResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	End   *End                   `protobuf:"bytes,1,opt,name=end,proto3" json:"end,omitempty"`
-	// The version that is spoken on this link: the newest that both know.
-	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	// The certificate of the end that asks has expired: this link serves its
-	// renewal, and nothing else.
-	RenewOnly bool `protobuf:"varint,3,opt,name=renew_only,json=renewOnly,proto3" json:"renew_only,omitempty"`
-	// The roots that are trusted now, in DER, the newest first.
-	Roots         [][]byte `protobuf:"bytes,4,rep,name=roots,proto3" json:"roots,omitempty"`
+	// Types that are valid to be assigned to Word:
+	//
+	//	*HelloResponse_Welcome
+	//	*HelloResponse_Roots
+	//	*HelloResponse_Goodbye
+	Word          isHelloResponse_Word `protobuf_oneof:"word"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -207,32 +205,226 @@ func (*HelloResponse) Descriptor() ([]byte, []int) {
 	return file_holdfast_link_v1_link_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *HelloResponse) GetEnd() *End {
+func (x *HelloResponse) GetWord() isHelloResponse_Word {
+	if x != nil {
+		return x.Word
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetWelcome() *Welcome {
+	if x != nil {
+		if x, ok := x.Word.(*HelloResponse_Welcome); ok {
+			return x.Welcome
+		}
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetRoots() *Roots {
+	if x != nil {
+		if x, ok := x.Word.(*HelloResponse_Roots); ok {
+			return x.Roots
+		}
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetGoodbye() *Goodbye {
+	if x != nil {
+		if x, ok := x.Word.(*HelloResponse_Goodbye); ok {
+			return x.Goodbye
+		}
+	}
+	return nil
+}
+
+type isHelloResponse_Word interface {
+	isHelloResponse_Word()
+}
+
+type HelloResponse_Welcome struct {
+	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3,oneof"`
+}
+
+type HelloResponse_Roots struct {
+	Roots *Roots `protobuf:"bytes,2,opt,name=roots,proto3,oneof"`
+}
+
+type HelloResponse_Goodbye struct {
+	Goodbye *Goodbye `protobuf:"bytes,3,opt,name=goodbye,proto3,oneof"`
+}
+
+func (*HelloResponse_Welcome) isHelloResponse_Word() {}
+
+func (*HelloResponse_Roots) isHelloResponse_Word() {}
+
+func (*HelloResponse_Goodbye) isHelloResponse_Word() {}
+
+// Welcome is who serves, and what it decided.
+type Welcome struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	End   *End                   `protobuf:"bytes,1,opt,name=end,proto3" json:"end,omitempty"`
+	// The version that is spoken on this link: the newest that both know.
+	Version uint32 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The certificate of the end that asks has expired: this link serves its
+	// renewal, and nothing else.
+	RenewOnly     bool `protobuf:"varint,3,opt,name=renew_only,json=renewOnly,proto3" json:"renew_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Welcome) Reset() {
+	*x = Welcome{}
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Welcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Welcome) ProtoMessage() {}
+
+func (x *Welcome) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Welcome.ProtoReflect.Descriptor instead.
+func (*Welcome) Descriptor() ([]byte, []int) {
+	return file_holdfast_link_v1_link_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Welcome) GetEnd() *End {
 	if x != nil {
 		return x.End
 	}
 	return nil
 }
 
-func (x *HelloResponse) GetVersion() uint32 {
+func (x *Welcome) GetVersion() uint32 {
 	if x != nil {
 		return x.Version
 	}
 	return 0
 }
 
-func (x *HelloResponse) GetRenewOnly() bool {
+func (x *Welcome) GetRenewOnly() bool {
 	if x != nil {
 		return x.RenewOnly
 	}
 	return false
 }
 
-func (x *HelloResponse) GetRoots() [][]byte {
+// Roots are those that are trusted from now on, all of them. They come after the
+// welcome, and when they change.
+type Roots struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In DER, the newest first.
+	Roots         [][]byte `protobuf:"bytes,1,rep,name=roots,proto3" json:"roots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Roots) Reset() {
+	*x = Roots{}
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Roots) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Roots) ProtoMessage() {}
+
+func (x *Roots) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Roots.ProtoReflect.Descriptor instead.
+func (*Roots) Descriptor() ([]byte, []int) {
+	return file_holdfast_link_v1_link_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Roots) GetRoots() [][]byte {
 	if x != nil {
 		return x.Roots
 	}
 	return nil
+}
+
+// Goodbye says why the link ends.
+type Goodbye struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For programs; unknown words are no error.
+	Word string `protobuf:"bytes,1,opt,name=word,proto3" json:"word,omitempty"`
+	// For people.
+	Text          string `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Goodbye) Reset() {
+	*x = Goodbye{}
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Goodbye) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Goodbye) ProtoMessage() {}
+
+func (x *Goodbye) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_link_v1_link_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Goodbye.ProtoReflect.Descriptor instead.
+func (*Goodbye) Descriptor() ([]byte, []int) {
+	return file_holdfast_link_v1_link_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Goodbye) GetWord() string {
+	if x != nil {
+		return x.Word
+	}
+	return ""
+}
+
+func (x *Goodbye) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
 }
 
 var File_holdfast_link_v1_link_proto protoreflect.FileDescriptor
@@ -249,15 +441,24 @@ const file_holdfast_link_v1_link_proto_rawDesc = "" +
 	"\x06newest\x18\x05 \x01(\rB\a\xbaH\x04*\x02(\x01R\x06newest\x12,\n" +
 	"\x03now\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x03now\"?\n" +
 	"\fHelloRequest\x12/\n" +
-	"\x03end\x18\x01 \x01(\v2\x15.holdfast.link.v1.EndB\x06\xbaH\x03\xc8\x01\x01R\x03end\"\xa9\x01\n" +
-	"\rHelloResponse\x12/\n" +
+	"\x03end\x18\x01 \x01(\v2\x15.holdfast.link.v1.EndB\x06\xbaH\x03\xc8\x01\x01R\x03end\"\xbd\x01\n" +
+	"\rHelloResponse\x125\n" +
+	"\awelcome\x18\x01 \x01(\v2\x19.holdfast.link.v1.WelcomeH\x00R\awelcome\x12/\n" +
+	"\x05roots\x18\x02 \x01(\v2\x17.holdfast.link.v1.RootsH\x00R\x05roots\x125\n" +
+	"\agoodbye\x18\x03 \x01(\v2\x19.holdfast.link.v1.GoodbyeH\x00R\agoodbyeB\r\n" +
+	"\x04word\x12\x05\xbaH\x02\b\x01\"|\n" +
+	"\aWelcome\x12/\n" +
 	"\x03end\x18\x01 \x01(\v2\x15.holdfast.link.v1.EndB\x06\xbaH\x03\xc8\x01\x01R\x03end\x12!\n" +
 	"\aversion\x18\x02 \x01(\rB\a\xbaH\x04*\x02(\x01R\aversion\x12\x1d\n" +
 	"\n" +
-	"renew_only\x18\x03 \x01(\bR\trenewOnly\x12%\n" +
-	"\x05roots\x18\x04 \x03(\fB\x0f\xbaH\f\x92\x01\t\x10\b\"\x05z\x03\x18\x80@R\x05roots2W\n" +
-	"\vLinkService\x12H\n" +
-	"\x05Hello\x12\x1e.holdfast.link.v1.HelloRequest\x1a\x1f.holdfast.link.v1.HelloResponseB7Z5github.com/holdfastvpn/holdfast/transport/internal/pbb\x06proto3"
+	"renew_only\x18\x03 \x01(\bR\trenewOnly\"0\n" +
+	"\x05Roots\x12'\n" +
+	"\x05roots\x18\x01 \x03(\fB\x11\xbaH\x0e\x92\x01\v\b\x01\x10\b\"\x05z\x03\x18\x80@R\x05roots\"D\n" +
+	"\aGoodbye\x12\x1b\n" +
+	"\x04word\x18\x01 \x01(\tB\a\xbaH\x04r\x02\x18 R\x04word\x12\x1c\n" +
+	"\x04text\x18\x02 \x01(\tB\b\xbaH\x05r\x03\x18\x80\bR\x04text2Y\n" +
+	"\vLinkService\x12J\n" +
+	"\x05Hello\x12\x1e.holdfast.link.v1.HelloRequest\x1a\x1f.holdfast.link.v1.HelloResponse0\x01B7Z5github.com/holdfastvpn/holdfast/transport/internal/pbb\x06proto3"
 
 var (
 	file_holdfast_link_v1_link_proto_rawDescOnce sync.Once
@@ -271,24 +472,30 @@ func file_holdfast_link_v1_link_proto_rawDescGZIP() []byte {
 	return file_holdfast_link_v1_link_proto_rawDescData
 }
 
-var file_holdfast_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_holdfast_link_v1_link_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_holdfast_link_v1_link_proto_goTypes = []any{
 	(*End)(nil),                   // 0: holdfast.link.v1.End
 	(*HelloRequest)(nil),          // 1: holdfast.link.v1.HelloRequest
 	(*HelloResponse)(nil),         // 2: holdfast.link.v1.HelloResponse
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*Welcome)(nil),               // 3: holdfast.link.v1.Welcome
+	(*Roots)(nil),                 // 4: holdfast.link.v1.Roots
+	(*Goodbye)(nil),               // 5: holdfast.link.v1.Goodbye
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_holdfast_link_v1_link_proto_depIdxs = []int32{
-	3, // 0: holdfast.link.v1.End.now:type_name -> google.protobuf.Timestamp
+	6, // 0: holdfast.link.v1.End.now:type_name -> google.protobuf.Timestamp
 	0, // 1: holdfast.link.v1.HelloRequest.end:type_name -> holdfast.link.v1.End
-	0, // 2: holdfast.link.v1.HelloResponse.end:type_name -> holdfast.link.v1.End
-	1, // 3: holdfast.link.v1.LinkService.Hello:input_type -> holdfast.link.v1.HelloRequest
-	2, // 4: holdfast.link.v1.LinkService.Hello:output_type -> holdfast.link.v1.HelloResponse
-	4, // [4:5] is the sub-list for method output_type
-	3, // [3:4] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 2: holdfast.link.v1.HelloResponse.welcome:type_name -> holdfast.link.v1.Welcome
+	4, // 3: holdfast.link.v1.HelloResponse.roots:type_name -> holdfast.link.v1.Roots
+	5, // 4: holdfast.link.v1.HelloResponse.goodbye:type_name -> holdfast.link.v1.Goodbye
+	0, // 5: holdfast.link.v1.Welcome.end:type_name -> holdfast.link.v1.End
+	1, // 6: holdfast.link.v1.LinkService.Hello:input_type -> holdfast.link.v1.HelloRequest
+	2, // 7: holdfast.link.v1.LinkService.Hello:output_type -> holdfast.link.v1.HelloResponse
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_link_v1_link_proto_init() }
@@ -296,13 +503,18 @@ func file_holdfast_link_v1_link_proto_init() {
 	if File_holdfast_link_v1_link_proto != nil {
 		return
 	}
+	file_holdfast_link_v1_link_proto_msgTypes[2].OneofWrappers = []any{
+		(*HelloResponse_Welcome)(nil),
+		(*HelloResponse_Roots)(nil),
+		(*HelloResponse_Goodbye)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_link_v1_link_proto_rawDesc), len(file_holdfast_link_v1_link_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,20 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"net"
+)
+
+// Accepted serves a connection that Dial would have made.
+func (s *Server) Accepted(ctx context.Context, raw net.Conn) error {
+	c := &conn{usage: x509.ExtKeyUsageServerAuth}
+	conf := s.tls(c)
+	conf.ServerName = linkName
+	c.Conn = tls.Client(raw, conf)
+	if err := s.shake(ctx, c); err != nil {
+		return err
+	}
+	return s.run(ctx, c)
+}

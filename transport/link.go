@@ -1,0 +1,263 @@
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// ErrReplaced says that a newer link of the same peer took a link's place.
+var ErrReplaced = errors.New("transport: replaced by a newer link")
+
+// JoinName is the server name by which a connection says that it has no certificate
+// yet and wants one.
+const JoinName = "join.holdfast.invalid"
+
+const linkName = "link.holdfast.invalid"
+
+// conn is a connection after its handshake.
+type conn struct {
+	*tls.Conn
+
+	verified Verified
+	usage    x509.ExtKeyUsage // what its certificate was used as
+	want     Identity
+	joins    bool // has no certificate, and wants one
+}
+
+func (c *conn) addr() string {
+	if a := c.RemoteAddr(); a != nil {
+		return a.String()
+	}
+	return ""
+}
+
+// ends is what Server and Client have in common: connections.
+type ends struct {
+	cfg   Config
+	joins bool                               // joiners may connect
+	run   func(context.Context, *conn) error // one link, from its handshake to its end
+}
+
+// dial keeps one link to the target until ctx ends.
+func (e *ends) dial(ctx context.Context, t Target) error {
+	b := &backoff.ExponentialBackOff{
+		InitialInterval:     min(250*time.Millisecond, e.cfg.Retry/2),
+		RandomizationFactor: 1, // somewhere between nothing and twice the interval
+		Multiplier:          2,
+		MaxInterval:         e.cfg.Retry / 2,
+	}
+	b.Reset()
+	for ctx.Err() == nil {
+		began := e.cfg.Now()
+		err := e.attempt(ctx, t)
+		if ctx.Err() != nil {
+			return nil
+		}
+		var pause time.Duration
+		if e.cfg.Now().Sub(began) >= lived {
+			b.Reset()
+		} else {
+			pause = max(b.NextBackOff(), aside(err, e.cfg.Retry))
+		}
+		if err == nil {
+			err = errors.New("transport: the other end hung up")
+		}
+		e.cfg.Trace.Failed(t.Addr, err, pause)
+		e.cfg.Log.InfoContext(ctx, "link ended", "addr", t.Addr, "error", err, "retry_in", pause)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+	return nil
+}
+
+// aside is how long to wait at least when we are not wanted: trying often changes
+// nothing.
+func aside(err error, most time.Duration) time.Duration {
+	for _, not := range []error{ErrReplaced, ErrRevoked, ErrTooOld, ErrTooNew} {
+		if errors.Is(err, not) {
+			return most
+		}
+	}
+	return 0
+}
+
+func (e *ends) attempt(ctx context.Context, t Target) error {
+	raw, err := e.connect(ctx, t.Addr)
+	if err != nil {
+		return err
+	}
+	c := &conn{usage: x509.ExtKeyUsageServerAuth, want: t.Want}
+	conf := e.tls(c)
+	conf.ServerName = linkName
+	c.Conn = tls.Client(raw, conf)
+	if err := e.shake(ctx, c); err != nil {
+		return fmt.Errorf("transport: connecting to %s: %w", t.Addr, err)
+	}
+	return e.run(ctx, c)
+}
+
+func (e *ends) connect(ctx context.Context, addr string) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Handshake)
+	defer cancel()
+	raw, err := e.cfg.Dialer(ctx, addr)
+	if err != nil {
+		return nil, fmt.Errorf("transport: connecting to %s: %w", addr, err)
+	}
+	return raw, nil
+}
+
+// shake does the handshake, or closes the connection.
+func (e *ends) shake(ctx context.Context, c *conn) error {
+	ctx, cancel := context.WithTimeout(ctx, e.cfg.Handshake)
+	defer cancel()
+	if err := c.HandshakeContext(ctx); err != nil {
+		_ = c.Close()
+		return explain(err)
+	}
+	c.joins = e.joins && c.ConnectionState().ServerName == JoinName
+	return nil
+}
+
+// explain adds what an alert cannot say.
+func explain(err error) error {
+	if strings.Contains(err.Error(), "remote error: tls: bad certificate") {
+		return fmt.Errorf("%w: the other end refused our certificate, and its log says why"+
+			" (revoked, another deployment, the wrong role, or somebody else was expected)", err)
+	}
+	return err
+}
+
+func (e *ends) tls(c *conn) *tls.Config {
+	return tlsConfig(e.cfg.Holder, func(chain []*x509.Certificate) (err error) {
+		c.verified, err = e.verify(c, chain)
+		return err
+	}, e.cfg.Now)
+}
+
+func (e *ends) verify(c *conn, chain []*x509.Certificate) (Verified, error) {
+	return e.cfg.policy(c.want).Verify(chain, c.usage, e.cfg.Now())
+}
+
+// listen takes connections until ctx ends. It closes ln.
+func (e *ends) listen(ctx context.Context, ln net.Listener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	defer func() { _ = ln.Close() }()
+	links, strange := make(chan struct{}, mostLinks), make(chan struct{}, mostStrange)
+	for {
+		links <- struct{}{}
+		raw, err := ln.Accept()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, net.ErrClosed):
+			return fmt.Errorf("transport: listening on %s: %w", ln.Addr(), err)
+		case err != nil: // out of files, most likely: others will end
+			<-links
+			e.cfg.Log.WarnContext(ctx, "cannot accept", "addr", ln.Addr().String(), "error", err)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-time.After(100 * time.Millisecond):
+			}
+			continue
+		}
+		wg.Go(func() {
+			defer func() { <-links }()
+			e.accepted(ctx, raw, strange)
+		})
+	}
+}
+
+func (e *ends) accepted(ctx context.Context, raw net.Conn, strange chan struct{}) {
+	refuse := func(err error) {
+		e.cfg.Trace.Refused(raw.RemoteAddr().String(), err)
+		e.cfg.Log.InfoContext(ctx, "refused", "addr", raw.RemoteAddr().String(), "error", err)
+	}
+	select {
+	case strange <- struct{}{}:
+	default:
+		_ = raw.Close()
+		refuse(errors.New("transport: too many strangers at once"))
+		return
+	}
+	known := sync.OnceFunc(func() { <-strange })
+	defer known()
+	c := &conn{usage: x509.ExtKeyUsageClientAuth}
+	conf := e.tls(c)
+	if e.joins {
+		conf.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+			if h.ServerName != JoinName {
+				return nil, nil
+			}
+			return JoinTLS(e.cfg.Holder, e.cfg.Now), nil
+		}
+	}
+	c.Conn = tls.Server(raw, conf)
+	if err := e.shake(ctx, c); err != nil {
+		refuse(err)
+		return
+	}
+	if !c.joins { // who joins stays a stranger
+		known()
+	}
+	if err := e.run(ctx, c); err != nil && ctx.Err() == nil {
+		refuse(err)
+	}
+}
+
+// watch ends a link when its certificate is not good any more: revoked, or its root
+// was dropped. That it expired in the meantime ends nothing.
+func (e *ends) watch(ctx context.Context, c *conn, end func(error)) {
+	chain := c.ConnectionState().PeerCertificates
+	t := time.NewTicker(checkEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			if _, err := e.verify(c, chain); err != nil {
+				end(err)
+				return
+			}
+		}
+	}
+}
+
+// JoinTLS is for the end that has credentials on a connection to one that has none yet,
+// as its server or client. It shows the root, too, since the other end knows nothing of
+// it but its hash, and accepts anybody: the join itself tells who is there.
+func JoinTLS(h *Holder, now func() time.Time) *tls.Config {
+	conf := tlsConfig(h, func([]*x509.Certificate) error { return nil }, now)
+	conf.ClientAuth = tls.NoClientCert
+	conf.ServerName = JoinName
+	own := func() (*tls.Certificate, error) {
+		in := h.Get().get()
+		if in.cert.Leaf == nil {
+			return nil, errors.New("transport: no credentials: this process has not joined")
+		}
+		cert := in.cert
+		cert.Certificate = append([][]byte{}, cert.Certificate...)
+		for _, r := range in.roots {
+			cert.Certificate = append(cert.Certificate, r.Raw)
+		}
+		return &cert, nil
+	}
+	conf.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return own() }
+	conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return own() }
+	return conf
+}
