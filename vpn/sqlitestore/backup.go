@@ -61,7 +61,7 @@ func restore(ctx context.Context, path, from string) error {
 	if err != nil {
 		return err
 	}
-	fresh, err := inspect(from, migrations())
+	fresh, err := inspect(ctx, from, migrations())
 	switch {
 	case err != nil:
 		return err
@@ -128,7 +128,7 @@ func duplicate(ctx context.Context, from string, how mode, to string) error {
 // copyOut writes what is in a store now to an empty file.
 func copyOut(ctx context.Context, from string, how mode, to string) error {
 	c := &conn{path: from, mode: how}
-	if err := c.open(); err != nil {
+	if err := c.open(ctx); err != nil {
 		return err
 	}
 	defer func() { _ = c.close() }() // nothing was written here
@@ -147,7 +147,7 @@ func copyOut(ctx context.Context, from string, how mode, to string) error {
 // unstamp takes the epoch out of a copy, and reads it from end to end.
 func unstamp(ctx context.Context, path string) (err error) {
 	c := &conn{path: path, mode: copies}
-	if err := c.open(); err != nil {
+	if err := c.open(ctx); err != nil {
 		return err
 	}
 	defer func() {
@@ -158,7 +158,7 @@ func unstamp(ctx context.Context, path string) (err error) {
 	if err := c.transact(ctx, "BEGIN IMMEDIATE", kvstore.Restart); err != nil {
 		return err
 	}
-	report, err := c.one("PRAGMA integrity_check(1)")
+	report, err := c.one(ctx, "PRAGMA integrity_check(1)")
 	if err == nil && report != "ok" {
 		err = fmt.Errorf("%w: the copy is: %v", ErrDamaged, report)
 	}

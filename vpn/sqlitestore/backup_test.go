@@ -17,17 +17,25 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-func addDevice(tb testing.TB, s vpn.Stores, n int) peer.Device {
-	tb.Helper()
-	id := peer.DeviceID(fmt.Sprintf("d%06d", n))
-	d, err := s.Devices().Update(tb.Context(), id, func(d *peer.Device) error {
-		*d = peer.Device{ID: id, Name: "laptop of somebody", Owner: "somebody", Key: wgkey.Public{1, byte(n >> 16), byte(n >> 8), byte(n)}, Peers: []peer.Peer{
-			{Location: "l", Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})}},
-		}}
+func deviceID(n int) peer.DeviceID { return peer.DeviceID(fmt.Sprintf("d%06d", n)) }
+
+func device(n int) func(*peer.Device) error {
+	return func(d *peer.Device) error {
+		*d = peer.Device{
+			ID: deviceID(n), Name: "laptop of somebody", Owner: "somebody",
+			Key: wgkey.Public{1, byte(n >> 16), byte(n >> 8), byte(n)},
+			Peers: []peer.Peer{
+				{Location: "l", Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(n >> 16), byte(n >> 8), byte(n)})}},
+			},
+		}
 		return nil
-	})
+	}
+}
+
+func addDevice(tb testing.TB, s vpn.Stores, n int) {
+	tb.Helper()
+	_, err := s.Devices().Update(tb.Context(), deviceID(n), device(n))
 	require.NoError(tb, err)
-	return d
 }
 
 func look(tb testing.TB, s vpn.Stores, after vpn.Revision) vpn.View {
@@ -97,14 +105,20 @@ func TestARestoredBackupBeginsAnEpoch(t *testing.T) {
 // Backups are taken while somebody writes pairs that belong together.
 func TestABackupIsOneMoment(t *testing.T) {
 	s := open(t, place(t))
-	ctx, stop := context.WithCancel(t.Context())
-	ended := make(chan int)
+	stop, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		n := 0
-		for ; ctx.Err() == nil; n++ {
-			addDevice(t, s, n)
+		defer close(ended)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+				if _, err := s.Devices().Update(t.Context(), deviceID(n), device(n)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
 		}
-		ended <- n
 	}()
 	dir := t.TempDir()
 	last := uint64(0)
@@ -125,8 +139,8 @@ func TestABackupIsOneMoment(t *testing.T) {
 		require.Len(t, v.Devices, int(v.Rev.Number), "each device raised the number by one")
 		last = acked
 	}
-	stop()
-	require.Positive(t, <-ended)
+	close(stop)
+	<-ended
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, left, 10, "and nothing beside them")

@@ -36,7 +36,7 @@ const (
 
 func (m mode) connector(path string) (driver.Connector, error) {
 	where := url.URL{Scheme: "file", Path: path, RawQuery: fmt.Sprintf(
-		"%s&_busy_timeout=%d&_defensive=1&_dqs=0&_error_rc=1&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)",
+		"%s&_busy_timeout=%d&_defensive=1&_dqs=0&_error_rc=1&_pragma=temp_store(2)&_pragma=trusted_schema(0)&_pragma=cell_size_check(1)",
 		m, patience.Milliseconds())}
 	return sqlite.NewConnector(where.String())
 }
@@ -55,8 +55,9 @@ func glance(path string) mode {
 // used, and again after it has failed. database/sql is not between, because we
 // need few of its services and pay for all at each key.
 //
-// Statements run to their end, whatever becomes of the caller's context:
-// interrupting a write is a way to lose track of what was written.
+// A context that ends interrupts what runs, so that only what changes nothing
+// gets one that can end: interrupting a write is a way to lose track of what was
+// written.
 type conn struct {
 	path string
 	mode mode
@@ -72,7 +73,7 @@ type stmt struct {
 	text string
 }
 
-func (c *conn) open() error {
+func (c *conn) open(ctx context.Context) error {
 	if c.c != nil {
 		return nil
 	}
@@ -80,7 +81,7 @@ func (c *conn) open() error {
 	if err != nil {
 		return fmt.Errorf("sqlitestore: open %s: %w", c.path, err)
 	}
-	if c.c, err = connector.Connect(context.Background()); err != nil {
+	if c.c, err = connector.Connect(ctx); err != nil {
 		c.c = nil
 		return explain(c.path, err)
 	}
@@ -138,7 +139,7 @@ func (c *conn) exec(ctx context.Context, text string, args ...any) error {
 
 // rows yields each row of a query, in memory that the next one reuses; values
 // are copies. It ends at yield's first false or error.
-func (c *conn) rows(text string, yield func(row []driver.Value) (bool, error), args ...any) error {
+func (c *conn) rows(ctx context.Context, text string, yield func(row []driver.Value) (bool, error), args ...any) error {
 	s, err := c.take(text)
 	if err != nil {
 		return err
@@ -148,7 +149,7 @@ func (c *conn) rows(text string, yield func(row []driver.Value) (bool, error), a
 	if !ok {
 		return errDriver
 	}
-	rows, err := do.QueryContext(context.Background(), named(args))
+	rows, err := do.QueryContext(ctx, named(args))
 	if err != nil {
 		return explain(c.path, err)
 	}
@@ -168,8 +169,8 @@ func (c *conn) rows(text string, yield func(row []driver.Value) (bool, error), a
 }
 
 // one returns the only value of the only row of a query, nil if there is none.
-func (c *conn) one(text string, args ...any) (value driver.Value, err error) {
-	err = c.rows(text, func(row []driver.Value) (bool, error) {
+func (c *conn) one(ctx context.Context, text string, args ...any) (value driver.Value, err error) {
+	err = c.rows(ctx, text, func(row []driver.Value) (bool, error) {
 		value = row[0]
 		if b, ok := value.([]byte); ok && b == nil {
 			value = []byte{} // an empty blob

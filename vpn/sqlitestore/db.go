@@ -65,7 +65,7 @@ func (db *database) with(ctx context.Context, pool chan *conn, do func(*conn) er
 			return ErrClosed
 		default:
 		}
-		if err := c.open(); err != nil {
+		if err := c.open(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}
 		return do(c)
@@ -102,7 +102,7 @@ func (c *conn) transact(ctx context.Context, begin string, do func(kvstore.Tx) e
 			_ = c.close()
 		}
 	}()
-	t := &tx{c: c, ctx: ctx, look: begin == "BEGIN"}
+	t := &tx{c: c, ctx: ctx, background: background, look: begin == "BEGIN"}
 	err := do(t)
 	switch {
 	case err != nil:
@@ -121,9 +121,13 @@ func (c *conn) transact(ctx context.Context, begin string, do func(kvstore.Tx) e
 
 // tx is a transaction under way.
 type tx struct {
-	c      *conn
-	ctx    context.Context //nolint:containedctx // a transaction is shorter than the call that it is for
-	look   bool
+	c    *conn
+	ctx  context.Context //nolint:containedctx // a transaction is shorter than the call that it is for
+	look bool
+
+	// background is for statements, which run to their end.
+	background context.Context //nolint:containedctx // the same
+
 	failed error // what went wrong first: after it, SQLite may be outside the transaction
 }
 
@@ -148,7 +152,7 @@ func (t *tx) Get(key string) ([]byte, error) {
 	if err := t.check(); err != nil {
 		return nil, err
 	}
-	value, err := t.c.one("SELECT value FROM pairs WHERE key = ?", []byte(key))
+	value, err := t.c.one(t.background, "SELECT value FROM pairs WHERE key = ?", []byte(key))
 	if err != nil {
 		return nil, t.fail(err)
 	}
@@ -164,9 +168,9 @@ func (t *tx) Put(key string, value []byte) error {
 		return t.fail(errView)
 	}
 	if value == nil {
-		return t.fail(t.c.exec(context.WithoutCancel(t.ctx), "DELETE FROM pairs WHERE key = ?", []byte(key)))
+		return t.fail(t.c.exec(t.background, "DELETE FROM pairs WHERE key = ?", []byte(key)))
 	}
-	return t.fail(t.c.exec(context.WithoutCancel(t.ctx),
+	return t.fail(t.c.exec(t.background,
 		"INSERT INTO pairs (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value", []byte(key), value))
 }
 
@@ -177,7 +181,7 @@ func (t *tx) Scan(from, to string) iter.Seq2[kvstore.Pair, error] {
 			return
 		}
 		left := false
-		err := t.c.rows("SELECT key, value FROM pairs WHERE key >= ? AND key < ? ORDER BY key", func(row []driver.Value) (bool, error) {
+		err := t.c.rows(t.background, "SELECT key, value FROM pairs WHERE key >= ? AND key < ? ORDER BY key", func(row []driver.Value) (bool, error) {
 			key, _ := row[0].([]byte)
 			value, _ := row[1].([]byte)
 			if value == nil {

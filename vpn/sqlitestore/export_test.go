@@ -20,7 +20,7 @@ func (s *Store) Ask(ctx context.Context, write bool, text string) (value any, er
 		pool = s.db.writer
 	}
 	err = s.db.with(ctx, pool, func(c *conn) error {
-		value, err = c.one(text)
+		value, err = c.one(ctx, text)
 		return err
 	})
 	return value, err
@@ -29,17 +29,17 @@ func (s *Store) Ask(ctx context.Context, write bool, text string) (value any, er
 // Ask asks a file that is not open.
 func Ask(path, text string) (any, error) {
 	c := &conn{path: path, mode: copies}
-	if err := c.open(); err != nil {
+	if err := c.open(context.Background()); err != nil {
 		return nil, err
 	}
 	defer func() { _ = c.close() }()
-	return c.one(text)
+	return c.one(context.Background(), text)
 }
 
 // Exec changes a file that is not open.
 func Exec(path, text string) error {
 	c := &conn{path: path, mode: writes}
-	if err := c.open(); err != nil {
+	if err := c.open(context.Background()); err != nil {
 		return err
 	}
 	defer func() { _ = c.close() }()

@@ -33,7 +33,7 @@ const (
 func TestMain(m *testing.M) {
 	if what := os.Getenv(victimEnv); what != "" {
 		round, path, _ := strings.Cut(what, " ")
-		fmt.Println("failed", victim(round, path))
+		say("failed", victim(round, path))
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
@@ -51,7 +51,7 @@ func victim(round, path string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("epoch", v.Rev.Epoch)
+	say("epoch", v.Rev.Epoch)
 	r, err := strconv.Atoi(round)
 	if err != nil {
 		return err
@@ -64,6 +64,9 @@ func victim(round, path string) error {
 	wg.Wait()
 	return <-failed
 }
+
+// say is for the one who is going to kill us.
+func say(words ...any) { _, _ = fmt.Fprintln(os.Stdout, words...) }
 
 func write(ctx context.Context, s vpn.Stores, round, n int) error {
 	for i := 0; ; i++ {
@@ -78,17 +81,17 @@ func write(ctx context.Context, s vpn.Stores, round, n int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println("put", id, d.Peers[0].Rev)
+		say("put", id, d.Peers[0].Rev)
 		key := fmt.Sprintf("r/%d", n)
 		err = s.Records().Update(ctx, key, func([]byte) ([]byte, error) { return fmt.Appendf(nil, "%d", round<<32+i), nil })
 		if err != nil {
 			return err
 		}
-		fmt.Println("record", key, round<<32+i)
+		say("record", key, round<<32+i)
 		if i%3 > 0 {
 			continue
 		}
-		fmt.Println("removing", id)
+		say("removing", id)
 		_, err = s.Devices().Update(ctx, id, func(d *peer.Device) error {
 			*d = peer.Device{}
 			return nil
@@ -96,7 +99,7 @@ func write(ctx context.Context, s vpn.Stores, round, n int) error {
 		if err != nil {
 			return err
 		}
-		fmt.Println("removed", id)
+		say("removed", id)
 	}
 }
 
@@ -105,7 +108,7 @@ func write(ctx context.Context, s vpn.Stores, round, n int) error {
 func victims(t *testing.T, round int, path string, lines int, atMost, moment time.Duration) string {
 	t.Helper()
 	said := &transcript{lines: lines, enough: make(chan struct{})}
-	cmd := exec.Command(os.Args[0])
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
 	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", victimEnv, round, path))
 	cmd.Stdout, cmd.Stderr = said, os.Stderr
 	require.NoError(t, cmd.Start())

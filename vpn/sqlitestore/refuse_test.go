@@ -53,7 +53,7 @@ func TestRefused(t *testing.T) {
 		"readable by the group": {func(t *testing.T, p string) { require.NoError(t, os.Chmod(p, 0o640)) }, sqlitestore.ErrUnsafe, "chmod 600"},
 		"read-only file":        {func(t *testing.T, p string) { require.NoError(t, os.Chmod(p, 0o400)) }, nil, "read-only"},
 		"directory open to all": {func(t *testing.T, p string) {
-			require.NoError(t, os.Chmod(filepath.Dir(p), 0o777)) //nolint:gosec // that is the point
+			require.NoError(t, os.Chmod(filepath.Dir(p), 0o777))
 		}, sqlitestore.ErrUnsafe, "chmod go-w"},
 		"a symbolic link": {func(t *testing.T, p string) {
 			require.NoError(t, os.Rename(p, p+".real"))
@@ -75,6 +75,16 @@ func TestRefused(t *testing.T) {
 			require.NoError(t, sqlitestore.Exec(p, "INSERT INTO goose_db_version (version_id, is_applied) VALUES (99, 1)"))
 		}, sqlitestore.ErrNewer, "made by a newer holdfast: "},
 		"a damaged page": {func(t *testing.T, p string) { spoil(t, p, 4096+8, 64) }, sqlitestore.ErrDamaged, "restore a backup"},
+		"damage that nobody meets": {func(t *testing.T, p string) {
+			s := open(t, p)
+			for n := range 300 {
+				addDevice(t, s, n)
+			}
+			require.NoError(t, s.Close())
+			info, err := os.Stat(p)
+			require.NoError(t, err)
+			spoil(t, p, int(info.Size())/8192*4096, 64)
+		}, sqlitestore.ErrDamaged, "restore a backup"},
 		"cut off": {func(t *testing.T, p string) {
 			info, err := os.Stat(p)
 			require.NoError(t, err)
@@ -102,14 +112,16 @@ func TestRefused(t *testing.T) {
 func files(tb testing.TB, path string) map[string]string {
 	tb.Helper()
 	all := map[string]string{}
-	require.NoError(tb, filepath.WalkDir(filepath.Dir(path), func(name string, d fs.DirEntry, err error) error {
-		if err != nil || !d.Type().IsRegular() || strings.HasSuffix(name, ".lock") {
-			return err
+	names, err := os.ReadDir(filepath.Dir(path))
+	require.NoError(tb, err)
+	for _, n := range names {
+		if !n.Type().IsRegular() || strings.HasSuffix(n.Name(), ".lock") {
+			continue
 		}
-		b, err := os.ReadFile(name)
-		all[name] = fmt.Sprintf("%x", sha256.Sum256(b))
-		return err
-	}))
+		b, err := os.ReadFile(filepath.Join(filepath.Dir(path), n.Name()))
+		require.NoError(tb, err)
+		all[n.Name()] = fmt.Sprintf("%x", sha256.Sum256(b))
+	}
 	return all
 }
 
@@ -131,10 +143,25 @@ func TestNoPlaceAtAll(t *testing.T) {
 	require.ErrorIs(t, err, fs.ErrNotExist)
 }
 
+func TestOpeningEndsWithItsContext(t *testing.T) {
+	path := place(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := sqlitestore.Open(ctx, sqlitestore.Config{Path: path})
+	require.ErrorIs(t, err, context.Canceled)
+	ctx, cancel = context.WithCancel(t.Context())
+	s, err := sqlitestore.Open(ctx, sqlitestore.Config{Path: path})
+	require.NoError(t, err)
+	cancel()
+	addDevice(t, s, 1) // which it is no longer for
+	require.NoError(t, s.Close())
+}
+
 func TestNobodyElseReadsIt(t *testing.T) {
 	path := place(t)
 	s := open(t, path)
 	addDevice(t, s, 1)
+	look(t, s, vpn.Revision{})
 	names, err := os.ReadDir(filepath.Dir(path))
 	require.NoError(t, err)
 	require.Len(t, names, 4, "the file, its -wal and -shm, and the lock")
@@ -259,6 +286,7 @@ func TestNoWayAroundAFailure(t *testing.T) {
 // A panic in the middle is as if nothing had been, and holds up nobody.
 func TestPanic(t *testing.T) {
 	s := open(t, place(t))
+	require.NoError(t, s.DB().Update(t.Context(), func(tx kvstore.Tx) error { return tx.Put("b", []byte("1")) }))
 	for range 10 {
 		require.Panics(t, func() {
 			_ = s.DB().Update(t.Context(), func(tx kvstore.Tx) error {
@@ -268,10 +296,10 @@ func TestPanic(t *testing.T) {
 		})
 		require.Panics(t, func() {
 			_ = s.DB().View(t.Context(), func(tx kvstore.Tx) error {
-				for range tx.Scan("", "z") {
-					panic("in the middle")
+				for _, err := range tx.Scan("", "z") {
+					panic(err)
 				}
-				panic("at the end")
+				return nil
 			})
 		})
 	}

@@ -48,17 +48,17 @@ func newest(steps fs.FS) (last int64, err error) {
 // inspect says whether a file is a store that we can work with, and reads it
 // from end to end. It changes nothing. An empty file, or a database in which
 // nothing is, becomes a store: fresh is true.
-func inspect(file string, steps fs.FS) (fresh bool, err error) {
+func inspect(ctx context.Context, file string, steps fs.FS) (fresh bool, err error) {
 	c := &conn{path: file, mode: glance(file)}
-	if err := c.open(); err != nil {
+	if err := c.open(ctx); err != nil {
 		return false, err
 	}
 	defer func() { _ = c.close() }() // nothing was written
-	id, err := c.one("PRAGMA application_id")
+	id, err := c.one(ctx, "PRAGMA application_id")
 	if err != nil {
 		return false, err
 	}
-	tables, err := c.one("SELECT count(*) FROM sqlite_schema")
+	tables, err := c.one(ctx, "SELECT count(*) FROM sqlite_schema")
 	if err != nil {
 		return false, err
 	}
@@ -68,10 +68,10 @@ func inspect(file string, steps fs.FS) (fresh bool, err error) {
 	case id != int64(application):
 		return false, fmt.Errorf("%w: %s is an SQLite database of another program; name another file", ErrForeign, file)
 	}
-	if err := known(c, steps); err != nil {
+	if err := known(ctx, c, steps); err != nil {
 		return false, err
 	}
-	report, err := c.one("PRAGMA quick_check(1)")
+	report, err := c.one(ctx, "PRAGMA quick_check(1)")
 	switch {
 	case err != nil:
 		return false, err
@@ -82,16 +82,16 @@ func inspect(file string, steps fs.FS) (fresh bool, err error) {
 }
 
 // known refuses what a newer version made.
-func known(c *conn, steps fs.FS) error {
+func known(ctx context.Context, c *conn, steps fs.FS) error {
 	last, err := newest(steps)
 	if err != nil {
 		return fmt.Errorf("sqlitestore: migrations: %w", err)
 	}
-	versioned, err := c.one("SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'")
+	versioned, err := c.one(ctx, "SELECT count(*) FROM sqlite_schema WHERE name = 'goose_db_version'")
 	if err != nil || versioned == int64(0) {
 		return err
 	}
-	is, err := c.one("SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied")
+	is, err := c.one(ctx, "SELECT coalesce(max(version_id), 0) FROM goose_db_version WHERE is_applied")
 	if err != nil {
 		return err
 	}
@@ -152,11 +152,11 @@ func (w whole) Connect(ctx context.Context) (driver.Conn, error) {
 
 type inside struct{ driver.Conn }
 
-func (c inside) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
-	return part{c}, c.do("SAVEPOINT part")
+func (c inside) BeginTx(ctx context.Context, _ driver.TxOptions) (driver.Tx, error) {
+	return part{c}, c.do(ctx, "SAVEPOINT part")
 }
 
-func (c inside) do(text string) error {
+func (c inside) do(ctx context.Context, text string) error {
 	s, err := c.Prepare(text)
 	if err != nil {
 		return err
@@ -165,14 +165,14 @@ func (c inside) do(text string) error {
 	if !ok {
 		return errors.Join(errDriver, s.Close())
 	}
-	_, err = e.ExecContext(context.Background(), nil)
+	_, err = e.ExecContext(ctx, nil)
 	return errors.Join(err, s.Close())
 }
 
 type part struct{ c inside }
 
-func (p part) Commit() error { return p.c.do("RELEASE part") }
+func (p part) Commit() error { return p.c.do(context.Background(), "RELEASE part") }
 
 func (p part) Rollback() error {
-	return errors.Join(p.c.do("ROLLBACK TO part"), p.c.do("RELEASE part"))
+	return errors.Join(p.c.do(context.Background(), "ROLLBACK TO part"), p.c.do(context.Background(), "RELEASE part"))
 }

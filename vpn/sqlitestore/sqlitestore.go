@@ -68,7 +68,7 @@ func open(ctx context.Context, c Config, steps fs.FS) (s *Store, err error) {
 	} else if err != nil {
 		return nil, err
 	}
-	fresh, err := inspect(path, steps)
+	fresh, err := inspect(ctx, path, steps)
 	if err != nil {
 		return nil, err
 	}
