@@ -42,11 +42,42 @@ func Planes(p ...ControlPlane) ControlPlane {
 }
 
 type planes struct {
-	all    []ControlPlane
 	prefer atomic.Int32 // index of the one that was watched last
+	waits  bool         // streams wait while there is none
 
-	mu     sync.Mutex
-	tables map[place]*table
+	mu      sync.Mutex
+	all     []ControlPlane // nil: away
+	changed chan struct{}  // closed when one comes; nil: nobody waits
+	tables  map[place]*table
+}
+
+// now returns the planes, nil for those that are away. An index stays that of one
+// plane.
+func (p *planes) now() []ControlPlane {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.all)
+}
+
+// present waits until there is a plane, and says whether there is one.
+func (p *planes) present(ctx context.Context) bool {
+	for {
+		p.mu.Lock()
+		there := slices.ContainsFunc(p.all, func(c ControlPlane) bool { return c != nil })
+		if !there && p.changed == nil {
+			p.changed = make(chan struct{})
+		}
+		changed := p.changed
+		p.mu.Unlock()
+		if there || !p.waits {
+			return there
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		}
+	}
 }
 
 // place is whose status it is.
@@ -60,8 +91,8 @@ type table struct {
 	epoch uint64
 	full  bool // seen has all there is
 	seen  map[wgkey.Public]Sighting
-	busy  []bool // by plane: a call has not come back
-	owed  []bool // by plane: it did not get everything
+	busy  map[int]bool // by plane: a call has not come back
+	owed  map[int]bool // by plane: it did not get everything
 }
 
 // Assigned implements ControlPlane.
@@ -113,17 +144,15 @@ func (p *planes) Watch(ctx context.Context, id ID, at LocationID, have Revision)
 
 // Report implements ControlPlane.
 func (p *planes) Report(ctx context.Context, id ID, at LocationID, s Status) error {
-	if len(p.all) == 0 {
-		return errNoPlane
-	}
 	where := place{id, at}
-	send, err := p.enter(where, s)
+	all := p.now()
+	send, err := p.enter(where, s, all)
 	if err != nil || send == nil {
 		return err
 	}
 	results := make(chan error, len(send))
 	for i, s := range send {
-		go func() { results <- p.send(ctx, i, where, s) }()
+		go func() { results <- p.send(ctx, all[i], i, where, s) }()
 	}
 	return answers(ctx, results, len(send))
 }
@@ -163,12 +192,15 @@ func answers(ctx context.Context, results <-chan error, n int) error {
 
 // enter notes what is reported, and returns what to send to which plane: nil if
 // the Report is of a process that was. ErrGap asks for a full one first.
-func (p *planes) enter(where place, s Status) (map[int]Status, error) {
+func (p *planes) enter(where place, s Status, all []ControlPlane) (map[int]Status, error) {
+	if !slices.ContainsFunc(all, func(c ControlPlane) bool { return c != nil }) {
+		return nil, errNoPlane
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	t := p.tables[where]
 	if t == nil {
-		t = &table{busy: make([]bool, len(p.all)), owed: make([]bool, len(p.all))}
+		t = &table{busy: map[int]bool{}, owed: map[int]bool{}}
 		p.tables[where] = t
 	}
 	if s.Epoch < t.epoch {
@@ -184,9 +216,9 @@ func (p *planes) enter(where place, s Status) (map[int]Status, error) {
 		return nil, ErrGap
 	}
 	send := map[int]Status{}
-	for i := range p.all {
+	for i, c := range all {
 		switch {
-		case t.busy[i]:
+		case c == nil, t.busy[i]:
 			t.owed[i] = true
 			continue
 		case t.owed[i] && !s.Full:
@@ -212,13 +244,13 @@ func (t *table) all(s Status) Status {
 }
 
 // send reports to one plane, with everything if it asks for that.
-func (p *planes) send(ctx context.Context, i int, where place, s Status) error {
-	err := p.all[i].Report(ctx, where.id, where.at, s)
+func (p *planes) send(ctx context.Context, c ControlPlane, i int, where place, s Status) error {
+	err := c.Report(ctx, where.id, where.at, s)
 	if errors.Is(err, ErrGap) && !s.Full {
 		p.mu.Lock()
 		s = p.tables[where].all(s)
 		p.mu.Unlock()
-		err = p.all[i].Report(ctx, where.id, where.at, s)
+		err = c.Report(ctx, where.id, where.at, s)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

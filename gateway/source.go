@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -49,8 +51,10 @@ type said[T any] struct {
 // run yields until ctx ends, yield says false, or no plane is left.
 func (s *source[T]) run(ctx context.Context, yield func(T, error) bool) {
 	var none T
-	if len(s.planes.all) == 0 {
-		yield(none, errNoPlane)
+	if !s.planes.present(ctx) {
+		if ctx.Err() == nil {
+			yield(none, errNoPlane)
+		}
 		return
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -59,7 +63,10 @@ func (s *source[T]) run(ctx context.Context, yield func(T, error) bool) {
 	defer cancel()
 	s.said, s.streams, s.errs, s.current = make(chan said[T]), map[int]context.CancelFunc{}, map[int]error{}, -1
 	s.last = int(s.planes.prefer.Load()) - 1
-	s.next(ctx, &wg)
+	if !s.next(ctx, &wg) {
+		yield(none, errNoPlane) // it went again
+		return
+	}
 	timer := time.NewTimer(hedge)
 	defer timer.Stop()
 	for {
@@ -99,15 +106,16 @@ func (s *source[T]) run(ctx context.Context, yield func(T, error) bool) {
 // next opens the next plane that has no stream and did not fail, and says
 // whether there was one.
 func (s *source[T]) next(ctx context.Context, wg *sync.WaitGroup) bool {
-	for n := range s.planes.all {
-		i := (s.last + 1 + n) % len(s.planes.all)
-		if s.streams[i] != nil || s.errs[i] != nil {
+	all := s.planes.now()
+	for n := range all {
+		i := (s.last + 1 + n) % len(all)
+		if all[i] == nil || s.streams[i] != nil || s.errs[i] != nil {
 			continue
 		}
 		s.last = i
 		inner, cancel := context.WithCancel(ctx)
 		s.streams[i] = cancel
-		stream := s.open(inner, s.planes.all[i])
+		stream := s.open(inner, all[i])
 		wg.Go(func() {
 			pass := func(m said[T]) bool {
 				select {
@@ -165,7 +173,7 @@ func (s *source[T]) failed(ctx context.Context, wg *sync.WaitGroup, m said[T]) b
 
 func (s *source[T]) reason() error {
 	var all []error
-	for i := range s.planes.all {
+	for _, i := range slices.Sorted(maps.Keys(s.errs)) {
 		all = append(all, s.errs[i])
 	}
 	return errors.Join(all...)
