@@ -388,9 +388,14 @@ func TestRegistry(t *testing.T) {
 			_, err := g.Add(r.ctx, vpn.Gateway{Name: bad})
 			field(err, "Name")
 		}
-		b, err := g.Add(r.ctx, vpn.Gateway{Name: "b", Locations: []location.ID{r.office.ID, r.office.ID}})
+		for _, bad := range []string{"gw1", ":7946", "gw1:", "gw1:0", "gw1:65536", "gw1:http", "2001:db8::7:7946", "a b:1"} {
+			_, err := g.Add(r.ctx, vpn.Gateway{Name: "gw", Address: bad})
+			field(err, "Address")
+		}
+		b, err := g.Add(r.ctx, vpn.Gateway{Name: "b", Address: "[2001:db8::7]:7946", Locations: []location.ID{r.office.ID, r.office.ID}})
 		require.NoError(r.t, err)
 		require.Len(r.t, b.Locations, 1)
+		require.Equal(r.t, "[2001:db8::7]:7946", b.Address)
 		require.Regexp(r.t, `^[a-z][a-z2-7]{25}$`, string(b.ID))
 		a, err := g.Add(r.ctx, vpn.Gateway{Name: "ä", Disabled: true})
 		require.NoError(r.t, err)

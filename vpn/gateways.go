@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -24,6 +26,8 @@ type Gateway struct {
 	ID        gateway.ID    `json:"id"`
 	Name      string        `json:"name"` // for people; 1 to 63 printable characters
 	Locations []location.ID `json:"locations,omitempty"`
+	// Address is where cores dial it, host and port; "" means that it dials them.
+	Address string `json:"address,omitzero"`
 	// Disabled refuses the gateway's streams and reports with ErrRevoked. What it
 	// has it keeps.
 	Disabled bool `json:"disabled,omitzero"`
@@ -207,10 +211,25 @@ func settle(gw *Gateway) error {
 	if n < 1 || n > 63 || !printable || !utf8.ValidString(gw.Name) {
 		return &location.FieldError{Field: "Name", Reason: "has to be 1 to 63 printable characters"}
 	}
+	if err := checkAddress(gw.Address); gw.Address != "" && err != nil {
+		return &location.FieldError{Field: "Address", Reason: err.Error()}
+	}
 	gw.Locations = slices.Clone(gw.Locations)
 	slices.Sort(gw.Locations)
 	gw.Locations = slices.Compact(gw.Locations)
 	return nil
+}
+
+// checkAddress says what is wrong with an address to dial.
+func checkAddress(a string) error {
+	host, port, err := net.SplitHostPort(a)
+	if err != nil {
+		return errors.New("has to be a host and a port, such as 192.0.2.7:7946 or [2001:db8::7]:7946")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("has to end with a port from 1 to 65535, not %q", port)
+	}
+	return location.CheckHost(host)
 }
 
 func (gw Gateway) clone() Gateway {

@@ -72,7 +72,7 @@ func (r *registry) replace(rows map[gateway.ID]gatewayRow, version uint64) {
 }
 
 func (r gatewayRow) same(o gatewayRow) bool {
-	return r.Name == o.Name && r.Disabled == o.Disabled && r.Removed == o.Removed && slices.Equal(r.Locations, o.Locations)
+	return r.Name == o.Name && r.Address == o.Address && r.Disabled == o.Disabled && r.Removed == o.Removed && slices.Equal(r.Locations, o.Locations)
 }
 
 // serves says whether the gateway is to serve a location: nil, or why not.
