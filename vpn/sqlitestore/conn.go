@@ -21,8 +21,8 @@ type mode string
 
 const (
 	// writes is for the one that writes: WAL, so that nobody waits for those who
-	// look, synced at each commit.
-	writes mode = "mode=rw&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL"
+	// look, synced at each commit; what a long look made of it is cut to 64 MiB.
+	writes mode = "mode=rw&_txlock=immediate&_journal_mode=WAL&_synchronous=FULL&_pragma=journal_size_limit(67108864)"
 	// looks is for those that look while another writes.
 	looks mode = "mode=rw&_query_only=1"
 	// peeks is for a file that may not be ours, and for copying: it writes nothing

@@ -45,8 +45,8 @@ func newest(steps fs.FS) (last int64, err error) {
 	return last, nil
 }
 
-// inspect says whether a file is a store that we can work with, and reads it
-// from end to end. It changes nothing. An empty file, or a database in which
+// inspect says whether a file is a store that we can work with, and is built as
+// it should be. It changes nothing. An empty file, or a database in which
 // nothing is, becomes a store: fresh is true.
 func inspect(ctx context.Context, file string, steps fs.FS) (fresh bool, err error) {
 	c := &conn{path: file, mode: glance(file)}

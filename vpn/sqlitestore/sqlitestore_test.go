@@ -46,3 +46,17 @@ func TestReopen(t *testing.T) {
 		return s, func() { require.NoError(tb, s.Close()) }
 	})
 }
+
+func TestAnyName(t *testing.T) {
+	dir := filepath.Dir(place(t))
+	t.Chdir(dir)
+	for _, name := range []string{"core", "a b.db", "50%41?mode=ro&x=1#y.db", "ä;'\".db", ":memory:", "file:x"} {
+		s := open(t, name)
+		addDevice(t, s, 1)
+		require.NoError(t, s.Backup(t.Context(), name+".backup"))
+		require.NoError(t, s.Close())
+		require.FileExists(t, filepath.Join(dir, name))
+		require.FileExists(t, filepath.Join(dir, name+".backup"))
+		require.Len(t, look(t, open(t, filepath.Join(dir, name)), vpn.Revision{}).Devices, 1)
+	}
+}
