@@ -25,7 +25,7 @@ var (
 	ErrRenewOnly = errors.New("transport: the certificate has expired and has to be renewed first")
 )
 
-var words = []wire.Word{
+var words = []wire.Word{ //nolint:gochecknoglobals // a constant
 	{Word: "too_old", Is: ErrTooOld, Code: connect.CodeFailedPrecondition},
 	{Word: "too_new", Is: ErrTooNew, Code: connect.CodeFailedPrecondition},
 	{Word: "hello", Is: ErrHello, Code: connect.CodeFailedPrecondition},

@@ -9,6 +9,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -40,6 +41,36 @@ func (c *conn) addr() string {
 	return ""
 }
 
+// brisk does not let the goodbye of TLS hold up the end of a dead connection: that
+// waits 5 s for a full buffer to empty, although nobody is there.
+type brisk struct {
+	net.Conn
+
+	silence time.Duration // after which it is dead
+	heard   atomic.Int64  // when something was read last
+}
+
+func (e *ends) brisk(c net.Conn) net.Conn {
+	b := &brisk{Conn: c, silence: e.cfg.PingAfter + e.cfg.PingAnswer}
+	b.heard.Store(time.Now().UnixNano())
+	return b
+}
+
+func (b *brisk) Read(p []byte) (int, error) {
+	n, err := b.Conn.Read(p)
+	if n > 0 {
+		b.heard.Store(time.Now().UnixNano())
+	}
+	return n, err
+}
+
+func (b *brisk) SetWriteDeadline(t time.Time) error {
+	if now := time.Now(); now.UnixNano()-b.heard.Load() >= int64(b.silence) && t.After(now) {
+		t = now
+	}
+	return b.Conn.SetWriteDeadline(t)
+}
+
 // ends is what Server and Client have in common: connections.
 type ends struct {
 	cfg   Config
@@ -56,11 +87,11 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 		MaxInterval:         e.cfg.Retry / 2,
 	}
 	b.Reset()
-	for ctx.Err() == nil {
+	for {
 		began := e.cfg.Now()
 		err := e.attempt(ctx, t)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // that is why it failed
 		}
 		var pause time.Duration
 		if e.cfg.Now().Sub(began) >= lived {
@@ -75,10 +106,10 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 		e.cfg.Log.InfoContext(ctx, "link ended", "addr", t.Addr, "error", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
+			return nil
 		case <-time.After(pause):
 		}
 	}
-	return nil
 }
 
 // aside is how long to wait at least when we are not wanted: trying often changes
@@ -114,7 +145,7 @@ func (e *ends) connect(ctx context.Context, addr string) (net.Conn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("transport: connecting to %s: %w", addr, err)
 	}
-	return raw, nil
+	return e.brisk(raw), nil
 }
 
 // shake does the handshake, or closes the connection.
@@ -206,7 +237,7 @@ func (e *ends) accepted(ctx context.Context, raw net.Conn, strange chan struct{}
 			return JoinTLS(e.cfg.Holder, e.cfg.Now), nil
 		}
 	}
-	c.Conn = tls.Server(raw, conf)
+	c.Conn = tls.Server(e.brisk(raw), conf)
 	if err := e.shake(ctx, c); err != nil {
 		refuse(err)
 		return

@@ -125,7 +125,7 @@ type session struct {
 }
 
 // validation is one for all: its first use of each message is slow.
-var validation = sync.OnceValue(func() connect.Option {
+var validation = sync.OnceValue(func() connect.Option { //nolint:gochecknoglobals // a constant that takes a while to make
 	return connect.WithInterceptors(validate.NewInterceptor())
 })
 
@@ -244,6 +244,9 @@ func (x *session) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, err.Error(), http.StatusForbidden)
 }
 
+// why is why the link ends.
+func (x *session) why() error { return context.Cause(x.ctx) }
+
 // Hello is the first request, and lasts as long as the link.
 func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.ServerStream[pb.HelloResponse]) error {
 	cfg := x.srv.cfg
@@ -274,7 +277,7 @@ func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.
 		}
 		select {
 		case <-x.ctx.Done():
-			return out.Send(farewell(context.Cause(x.ctx)))
+			return out.Send(farewell(x.why()))
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-t.C:

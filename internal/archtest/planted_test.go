@@ -52,6 +52,8 @@ func TestChecksFindWhatIsPlanted(t *testing.T) {
 		{"a part of a package", ourTable, "gate/internal/nft/nft.go", "package nft\n\nimport _ \"" + module + "/key\"", ""},
 		{"the package that a part belongs to", ourTable, "gate/internal/nft/nft.go", "package nft\n\nimport _ \"" + module + "/gate\"", ""},
 		{"a part that imports what its owner may not", ourTable, "key/internal/x/x.go", "package x\n\nimport _ \"" + module + "/gate\"", "key must not import gate"},
+		{"a part of a package that may be imported", ourTable, "gate/b.go", "package gate\n\nimport _ \"" + module + "/key/internal/x\"", ""},
+		{"a part of a package that may not", ourTable, "key/b.go", "package key\n\nimport _ \"" + module + "/gate/internal/x\"", "key must not import gate/internal/x"},
 		{"the lab in a library", ourTable, "gate/lab.go", "package gate\n\nimport _ \"" + module + "/internal/testnet\"", "gate must not import internal/testnet"},
 		{"anything in a program", ourTable, "examples/one/main.go", "package main\n\nimport _ \"" + module + "/gate\"", ""},
 

@@ -82,16 +82,16 @@ func (a *Authority) NewToken(ctx context.Context, cfg TokenConfig) (join.Token, 
 
 func (a *Authority) checkToken(cfg *TokenConfig) error {
 	if err := cfg.Identity.Validate(); err != nil {
-		return fmt.Errorf("Identity: %w", err)
+		return fmt.Errorf("its identity: %w", err)
 	}
 	if cfg.Identity.Deployment != a.cfg.Self.Deployment {
-		return fmt.Errorf("Identity: %w: %s is not of %q", transport.ErrDeployment, cfg.Identity, a.cfg.Self.Deployment)
+		return fmt.Errorf("%w: %s is not of %q", transport.ErrDeployment, cfg.Identity, a.cfg.Self.Deployment)
 	}
 	if cfg.Identity.Role == transport.Core {
-		return fmt.Errorf("Identity: %w: cores share their store, and do not join", transport.ErrRole)
+		return fmt.Errorf("%w: cores share their store, and do not join", transport.ErrRole)
 	}
 	if (cfg.At == "") == (len(cfg.Cores) == 0) {
-		return errors.New("either At or Cores: one end has to dial, and has to know where")
+		return errors.New("one of At and Cores is required: one end has to dial, and has to know where")
 	}
 	addrs := cfg.Cores
 	if cfg.At != "" {

@@ -2,6 +2,7 @@ package join
 
 import (
 	"errors"
+	"slices"
 
 	"connectrpc.com/connect"
 
@@ -29,7 +30,7 @@ var (
 	ErrBusy = errors.New("join: the core cannot answer now")
 )
 
-var words = []wire.Word{
+var words = []wire.Word{ //nolint:gochecknoglobals // a constant
 	{Word: "unknown", Is: ErrUnknown, Code: connect.CodePermissionDenied},
 	{Word: "expired", Is: ErrExpired, Code: connect.CodePermissionDenied},
 	{Word: "used", Is: ErrUsed, Code: connect.CodePermissionDenied},
@@ -42,10 +43,8 @@ var words = []wire.Word{
 
 // final says whether trying again cannot help.
 func final(err error) bool {
-	for _, w := range words {
-		if w.Is != ErrBusy && errors.Is(err, w.Is) {
-			return true
-		}
+	if errors.Is(err, ErrBusy) {
+		return false
 	}
-	return false
+	return slices.ContainsFunc(words, func(w wire.Word) bool { return errors.Is(err, w.Is) })
 }

@@ -126,7 +126,9 @@ func (t Token) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "token("+t
 func (t Token) LogValue() slog.Value { return slog.StringValue(t.text()) }
 
 // MarshalText fails: a token is shown once, by who made it.
-func (t Token) MarshalText() ([]byte, error) { return nil, errors.New("join: a token does not marshal") }
+func (t Token) MarshalText() ([]byte, error) {
+	return nil, errors.New("join: a token does not marshal")
+}
 
 func (t Token) text() string {
 	if t.Identity == (transport.Identity{}) {

@@ -78,10 +78,10 @@ type Deployment struct {
 
 // New begins a deployment. edit, which may be nil, changes the configuration of its
 // authority before.
-func New(t testing.TB, name string, edit func(*authority.Config)) *Deployment {
-	t.Helper()
+func New(tb testing.TB, name string, edit func(*authority.Config)) *Deployment {
+	tb.Helper()
 	key, err := authority.NewKey()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	d := &Deployment{
 		Records: &Records{}, Signer: key.Signer(),
 		Self: transport.Identity{Deployment: name, Role: transport.Core, ID: "core1"},
@@ -91,8 +91,8 @@ func New(t testing.TB, name string, edit func(*authority.Config)) *Deployment {
 		edit(&cfg)
 	}
 	d.Authority, err = authority.New(cfg)
-	require.NoError(t, err)
-	require.NoError(t, d.Open(t.Context()))
+	require.NoError(tb, err)
+	require.NoError(tb, d.Open(tb.Context()))
 	return d
 }
 
@@ -102,51 +102,51 @@ func (d *Deployment) Identity(role transport.Role, id string) transport.Identity
 }
 
 // Join issues credentials as a join would.
-func (d *Deployment) Join(t testing.TB, role transport.Role, id string) *transport.Holder {
-	t.Helper()
+func (d *Deployment) Join(tb testing.TB, role transport.Role, id string) *transport.Holder {
+	tb.Helper()
 	who := d.Identity(role, id)
 	key, err := join.NewKey()
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	request, err := join.Request(key, who)
-	require.NoError(t, err)
-	is, err := d.Issue(t.Context(), who, request)
-	require.NoError(t, err)
+	require.NoError(tb, err)
+	is, err := d.Issue(tb.Context(), who, request)
+	require.NoError(tb, err)
 	c, err := transport.NewCredentials(key, []*x509.Certificate{is.Certificate}, is.Roots)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	return transport.NewHolder(c)
 }
 
 // Connect links a gateway of the deployment to its core, which dials over the network as
 // it would over TCP, until the test ends. It returns the gateway's end of the first link.
 // edit, which may be nil, changes the configurations of both before.
-func (d *Deployment) Connect(t testing.TB, h transport.Handlers, edit func(core, gateway *transport.Config)) (*transport.Server, *transport.Link) {
-	t.Helper()
+func (d *Deployment) Connect(tb testing.TB, h transport.Handlers, edit func(core, gateway *transport.Config)) (*transport.Server, *transport.Link) {
+	tb.Helper()
 	network := &Network{}
 	ln, err := network.Listen("gateway")
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	core := transport.Config{
 		Holder: d.Holder(), Roles: []transport.Role{transport.Gateway}, Check: d.Check, Dialer: network.Dial, Software: "core of a test",
 	}
-	gateway := transport.Config{Holder: d.Join(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway of a test"}
+	gateway := transport.Config{Holder: d.Join(tb, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway of a test"}
 	if edit != nil {
 		edit(&core, &gateway)
 	}
 	server, err := transport.NewServer(core, h)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 	client, err := transport.NewClient(gateway)
-	require.NoError(t, err)
+	require.NoError(tb, err)
 
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Dial(ctx, transport.Target{Addr: "gateway"}) })
 	wg.Go(func() { _ = client.Listen(ctx, ln) })
-	t.Cleanup(func() { cancel(); wg.Wait() })
-	return server, First(t, client)
+	tb.Cleanup(func() { cancel(); wg.Wait() })
+	return server, First(tb, client)
 }
 
 // First waits for a link, 10 s at most.
-func First(t testing.TB, c *transport.Client) *transport.Link {
-	t.Helper()
+func First(tb testing.TB, c *transport.Client) *transport.Link {
+	tb.Helper()
 	deadline := time.After(10 * time.Second)
 	for {
 		links, changed := c.Links()
@@ -156,7 +156,7 @@ func First(t testing.TB, c *transport.Client) *transport.Link {
 		select {
 		case <-changed:
 		case <-deadline:
-			require.FailNow(t, "no link")
+			require.FailNow(tb, "no link")
 		}
 	}
 }

@@ -98,6 +98,7 @@ func (f *Faults) Dialer(dial func(context.Context, string) (net.Conn, error)) fu
 		for {
 			now, changed := f.look()
 			switch now {
+			case stalled, hole:
 			case cut:
 				return nil, ErrCut
 			case healthy:
@@ -133,6 +134,7 @@ func (c *faulty) pass(deadline func() time.Time) error {
 	for {
 		now, changed := c.f.look()
 		switch now {
+		case stalled, hole:
 		case healthy:
 			return nil
 		case cut:

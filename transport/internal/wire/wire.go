@@ -32,8 +32,7 @@ func Encode(words []Word, err error) error {
 			return ce
 		}
 	}
-	var ce *connect.Error
-	if errors.As(err, &ce) {
+	if ce, ok := errors.AsType[*connect.Error](err); ok {
 		return ce
 	}
 	return connect.NewError(connect.CodeInternal, errors.New("the other end has a problem of its own; its log says which"))
@@ -50,8 +49,8 @@ func (s said) Unwrap() error { return s.is }
 
 // Decode makes of an error of a call what it was at the other end.
 func Decode(words []Word, err error) error {
-	var ce *connect.Error
-	if err == nil || !errors.As(err, &ce) {
+	ce, ok := errors.AsType[*connect.Error](err)
+	if !ok {
 		return err
 	}
 	word := ce.Meta().Get(header)
