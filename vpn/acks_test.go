@@ -367,6 +367,37 @@ func TestADamagedRecordOfAnotherCoreIsLeftOut(t *testing.T) {
 	})
 }
 
+func TestRegistrationsAreFollowed(t *testing.T) {
+	bubble(t, func(r *rig) {
+		other := r.newCore("core2", r.stores)
+		r.run(other)
+		ctx, cancel := context.WithCancel(r.ctx)
+		names := make(chan string, 10)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for all := range other.Gateways().Follow(ctx) {
+				text := ""
+				for _, g := range all {
+					text += g.Name + " " + g.Address + ";"
+				}
+				names <- text
+			}
+		}()
+		require.Empty(r.t, <-names)
+		gw, err := r.core.Gateways().Add(r.ctx, vpn.Gateway{Name: "b"})
+		require.NoError(r.t, err)
+		require.Equal(r.t, "b ;", <-names)
+		_, err = r.core.Gateways().Update(r.ctx, gw.ID, func(g *vpn.Gateway) error { g.Address = "gw:1"; return nil })
+		require.NoError(r.t, err)
+		require.Equal(r.t, "b gw:1;", <-names)
+		require.NoError(r.t, r.core.Gateways().Remove(r.ctx, gw.ID))
+		require.Empty(r.t, <-names)
+		cancel()
+		<-done
+	})
+}
+
 func TestRegistry(t *testing.T) {
 	bubble(t, func(r *rig) {
 		g := r.core.Gateways()

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"slices"
 	"strconv"
@@ -91,19 +92,21 @@ func (g *Gateways) List(ctx context.Context) ([]Gateway, error) {
 	if err != nil {
 		return nil, fmt.Errorf("vpn: list gateways: %w", err)
 	}
+	return listed(rows), nil
+}
+
+// listed returns those that are not removed, by name.
+func listed(rows map[gateway.ID]gatewayRow) []Gateway {
 	var all []Gateway
 	for _, r := range rows {
 		if !r.Removed {
-			all = append(all, r.Gateway)
+			all = append(all, r.clone())
 		}
 	}
 	slices.SortFunc(all, func(a, b Gateway) int {
-		if n := strings.Compare(a.Name, b.Name); n != 0 {
-			return n
-		}
-		return strings.Compare(string(a.ID), string(b.ID))
+		return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(string(a.ID), string(b.ID)))
 	})
-	return all, nil
+	return all
 }
 
 // Update changes a registration, or returns ErrNotFound. edit may run more than
@@ -290,4 +293,22 @@ func (g *Gateways) write(ctx context.Context, id gateway.ID, edit func(*gatewayR
 func parseGateway(b []byte) (r gatewayRow, err error) {
 	err = strict(b, &r)
 	return r, err
+}
+
+// Follow yields all registrations by name, and again after each change, until ctx
+// ends. It needs a core that runs, and reads no store.
+func (g *Gateways) Follow(ctx context.Context) iter.Seq[[]Gateway] {
+	return func(yield func([]Gateway) bool) {
+		for {
+			changed := g.c.registry.changed.wait()
+			if !yield(listed(g.c.registry.all())) {
+				return
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-changed:
+			}
+		}
+	}
 }

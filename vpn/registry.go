@@ -30,6 +30,13 @@ func (r *registry) get(id gateway.ID) (gatewayRow, error) {
 	return row, nil
 }
 
+// all returns what is known of all; it is read-only.
+func (r *registry) all() map[gateway.ID]gatewayRow {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.rows
+}
+
 // put takes one row that was read or written now.
 func (r *registry) put(row gatewayRow) {
 	r.mu.Lock()
