@@ -436,9 +436,12 @@ type Interface struct {
 	Port  uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
 	Addrs [][]byte               `protobuf:"bytes,3,rep,name=addrs,proto3" json:"addrs,omitempty"`
 	// In bytes.
-	Mtu           int64    `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	Mark          uint32   `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
-	Masquerade    [][]byte `protobuf:"bytes,6,rep,name=masquerade,proto3" json:"masquerade,omitempty"`
+	Mtu        int64    `protobuf:"varint,4,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Mark       uint32   `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
+	Masquerade [][]byte `protobuf:"bytes,6,rep,name=masquerade,proto3" json:"masquerade,omitempty"`
+	// What peers may reach; none: all.
+	Destinations  [][]byte `protobuf:"bytes,7,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	Isolated      bool     `protobuf:"varint,8,opt,name=isolated,proto3" json:"isolated,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -513,6 +516,20 @@ func (x *Interface) GetMasquerade() [][]byte {
 		return x.Masquerade
 	}
 	return nil
+}
+
+func (x *Interface) GetDestinations() [][]byte {
+	if x != nil {
+		return x.Destinations
+	}
+	return nil
+}
+
+func (x *Interface) GetIsolated() bool {
+	if x != nil {
+		return x.Isolated
+	}
+	return false
 }
 
 // Peer is one row.
@@ -1140,7 +1157,7 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x03(\fB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x80\x80\x02\"\x04z\x02h R\x06remove\x127\n" +
 	"\x03set\x18\x05 \x03(\v2\x19.holdfast.gateway.v1.PeerB\n" +
-	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\xc9\x01\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\x9b\x02\n" +
 	"\tInterface\x12\x1f\n" +
 	"\x03key\x18\x01 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\x03key\x12\x1d\n" +
 	"\x04port\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03R\x04port\x12%\n" +
@@ -1149,7 +1166,10 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x04mark\x18\x05 \x01(\rR\x04mark\x12/\n" +
 	"\n" +
 	"masquerade\x18\x06 \x03(\fB\x0f\xbaH\f\x92\x01\t\x10\x80 \"\x04z\x02\x18\x11R\n" +
-	"masquerade\"\xc4\x01\n" +
+	"masquerade\x124\n" +
+	"\fdestinations\x18\a \x03(\fB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\x80\x01\"\x04z\x02\x18\x11R\fdestinations\x12\x1a\n" +
+	"\bisolated\x18\b \x01(\bR\bisolated\"\xc4\x01\n" +
 	"\x04Peer\x12\x19\n" +
 	"\x03key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x03key\x12+\n" +
 	"\tpreshared\x18\x02 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\tpreshared\x121\n" +
