@@ -79,8 +79,8 @@ var table = []row{
 		may: []string{"gateway", "vpn/wgkey"},
 	},
 	{
-		path: "transport/gatewayrpc", what: "gateway.ControlPlane on a wire",
-		may: []string{"transport", "gateway", "vpn/wgkey"}, planned: true,
+		path: "transport/gatewayrpc", what: "gateway.ControlPlane between processes, over Connect",
+		may: []string{"gateway", "vpn/wgkey"},
 	},
 	{
 		path: "transport/clientrpc", what: "what clients ask of the core, on a wire",
