@@ -19,6 +19,11 @@ import (
 type ServiceConfig struct {
 	Store     Store          // required
 	Locations location.Store // required: where the places are; it is only read
+	// Standing says what an owner's row says; the zero Standing for an owner
+	// without one. With it, devices get their Standing from there when they are
+	// added and when their owner changes, and what callers give is not used. nil:
+	// as callers say.
+	Standing func(ctx context.Context, owner string) (Standing, error)
 }
 
 // Service has the rules of devices on top of a Store. It is safe for concurrent
@@ -32,6 +37,7 @@ type ServiceConfig struct {
 type Service struct {
 	store     Store
 	locations location.Store
+	standing  func(context.Context, string) (Standing, error) // nil: none
 
 	mu         sync.Mutex
 	allocators map[location.ID]*allocator // built when first used
@@ -45,7 +51,10 @@ func NewService(c ServiceConfig) (*Service, error) {
 	if c.Locations == nil {
 		return nil, errors.New("peer: new service: Locations is missing")
 	}
-	return &Service{store: c.Store, locations: c.Locations, allocators: map[location.ID]*allocator{}}, nil
+	return &Service{
+		store: c.Store, locations: c.Locations, standing: c.Standing,
+		allocators: map[location.ID]*allocator{},
+	}, nil
 }
 
 // NewDevice is what Add needs.
@@ -54,7 +63,7 @@ type NewDevice struct {
 	Owner    string // "" for network devices
 	Key      wgkey.Public
 	Disabled bool
-	Standing Standing // as the owner's row says now
+	Standing Standing // as the owner's row says now; not used with ServiceConfig.Standing
 	Places   []Place  // none is fine: see Service.Place
 }
 
@@ -71,6 +80,9 @@ type Place struct {
 // Add adds a device with a new ID and returns it as saved.
 func (s *Service) Add(ctx context.Context, n NewDevice) (Device, error) {
 	saved, err := s.add(ctx, n)
+	if err == nil {
+		saved, err = s.heed(ctx, saved)
+	}
 	return saved, wrap("add", n.Name, err)
 }
 
@@ -78,6 +90,12 @@ func (s *Service) add(ctx context.Context, n NewDevice) (Device, error) {
 	d := Device{ID: newID(), Name: n.Name, Owner: n.Owner, Key: n.Key, Disabled: n.Disabled, Standing: n.Standing}.Clone()
 	if err := d.Validate(); err != nil {
 		return Device{}, err
+	}
+	if s.standing != nil {
+		var err error
+		if d.Standing, err = s.standingOf(ctx, d.Owner); err != nil {
+			return Device{}, err
+		}
 	}
 	spots := make([]spot, 0, len(n.Places))
 	for i, p := range n.Places {
@@ -180,24 +198,52 @@ func (s *Service) Leave(ctx context.Context, id DeviceID, at location.ID) (Devic
 // Update changes a device and returns it as saved. edit may run more than once
 // and depends on its argument alone; its error stops the update. It may change
 // Name, Owner, Key, Disabled, Standing and the places' Disabled; all else about
-// places is for Place and Leave.
+// places is for Place and Leave. With ServiceConfig.Standing, Standing follows
+// the owner.
 func (s *Service) Update(ctx context.Context, id DeviceID, edit func(*Device) error) (Device, error) {
 	var last Device
-	saved, err := s.store.Update(ctx, id, func(row *Device) error {
-		if row.ID == "" {
-			return ErrNotFound
+	var owner string // whose standing is known
+	var standing Standing
+	for {
+		moved := false
+		saved, err := s.store.Update(ctx, id, func(row *Device) error {
+			if row.ID == "" {
+				return ErrNotFound
+			}
+			old := row.Clone()
+			if err := edit(row); err != nil {
+				return err
+			}
+			last = row.Clone()
+			if s.standing != nil {
+				row.Standing = old.Standing
+				if moved = row.Owner != old.Owner; moved {
+					if row.Owner != owner {
+						return errOwner
+					}
+					row.Standing = Device{Standing: standing}.Clone().Standing
+				}
+			}
+			return admit(row, old)
+		})
+		switch {
+		case errors.Is(err, errOwner):
+			if owner = last.Owner; checkOwner(owner) == "" {
+				standing, err = s.standingOf(ctx, owner)
+			} else {
+				err = nil // admit says what is wrong with it
+			}
+			if err == nil {
+				continue
+			}
+		case err == nil && moved:
+			saved, err = s.heed(ctx, saved)
 		}
-		old := row.Clone()
-		if err := edit(row); err != nil {
-			return err
+		if err != nil {
+			return Device{}, wrap("update", cmp.Or(last.Name, string(id)), s.explainKey(ctx, last, err))
 		}
-		last = row.Clone()
-		return admit(row, old)
-	})
-	if err != nil {
-		return Device{}, wrap("update", cmp.Or(last.Name, string(id)), s.explainKey(ctx, last, err))
+		return saved, nil
 	}
-	return saved, nil
 }
 
 // admit checks what an edit made of old.
@@ -242,8 +288,9 @@ func (s *Service) disabled(ctx context.Context, id DeviceID, now bool) (Device, 
 }
 
 // SetStanding copies what the owner's row says now into each of the owner's
-// devices, and returns how many there are. A device that could not be written
-// holds up no other; the error names them all.
+// devices, and returns how many there are. Those that have it already are not
+// written. A device that could not be written holds up no other; the error names
+// them all.
 func (s *Service) SetStanding(ctx context.Context, owner string, standing Standing) (int, error) {
 	if owner == "" {
 		return 0, wrap("set standing of", owner, fieldf("Owner", "is empty: devices without an owner have no standing"))
@@ -257,13 +304,10 @@ func (s *Service) SetStanding(ctx context.Context, owner string, standing Standi
 	}
 	var errs []error
 	for _, d := range devices {
-		_, err := s.store.Update(ctx, d.ID, func(row *Device) error {
-			if row.ID != "" && row.Owner == owner {
-				row.Standing = Device{Standing: standing}.Clone().Standing
-			}
-			return nil
-		})
-		if err != nil {
+		if d.Standing.same(standing) {
+			continue
+		}
+		if _, err := s.stand(ctx, d.ID, owner, standing); err != nil {
 			errs = append(errs, fmt.Errorf("device %q: %w", d.Name, err))
 		}
 	}

@@ -64,6 +64,7 @@ type Core struct {
 	locations *location.Service
 	devices   *peer.Service
 	gateways  *Gateways
+	owners    *Owners
 	events    *Events
 	keep      int // events
 
@@ -122,14 +123,16 @@ func New(c Config) (*Core, error) {
 		start:    make(chan *tracker),
 		keep:     c.Events,
 	}
-	core.gateways, core.events = &Gateways{core}, &Events{c: core}
+	core.gateways, core.owners, core.events = &Gateways{core}, &Owners{core}, &Events{c: core}
 	core.stores = audited{c.Stores, core.events}
 	var err error
 	core.locations, err = location.NewService(location.ServiceConfig{Store: core.stores.Locations(), Keys: c.Keys})
 	if err != nil {
 		return nil, fmt.Errorf("vpn: %w", err)
 	}
-	core.devices, err = peer.NewService(peer.ServiceConfig{Store: core.stores.Devices(), Locations: c.Stores.Locations()})
+	core.devices, err = peer.NewService(peer.ServiceConfig{
+		Store: core.stores.Devices(), Locations: c.Stores.Locations(), Standing: core.owners.standing,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("vpn: %w", err)
 	}
@@ -147,6 +150,9 @@ func (c *Core) Devices() *peer.Service { return c.devices }
 
 // Gateways is who serves the locations.
 func (c *Core) Gateways() *Gateways { return c.gateways }
+
+// Owners is whom devices belong to.
+func (c *Core) Owners() *Owners { return c.owners }
 
 // Events is what happened.
 func (c *Core) Events() *Events { return c.events }

@@ -53,6 +53,7 @@ func (c *Core) Run(ctx context.Context) error {
 	tasks.Go(func() { c.watchHealth(ctx) })
 	tasks.Go(func() { c.witness(ctx) })
 	tasks.Go(func() { c.sweepEvents(ctx) })
+	tasks.Go(func() { c.sweepOwners(ctx) })
 	for {
 		select {
 		case <-ctx.Done():
