@@ -25,6 +25,24 @@ func RunControlPlane(t *testing.T, link Link) {
 	}
 }
 
+// Wire is the near end of a link that can be cut. All fields are required.
+type Wire struct {
+	gateway.ControlPlane
+
+	// Cut breaks what is under way, as a connection that is reset, and lets nothing
+	// cross until Heal.
+	Cut, Heal func()
+}
+
+// RunWire checks what a link does when it is cut, beside RunControlPlane. open is
+// called for each case, and serves origin as a Link does.
+func RunWire(t *testing.T, open func(tb testing.TB, origin gateway.ControlPlane) Wire) {
+	t.Helper()
+	for name, test := range cutCases(open) {
+		t.Run(name, func(t *testing.T) { test(t) })
+	}
+}
+
 // Origin is a control plane and what RunOrigin needs to drive it. All are
 // required. What they change may take a moment to show.
 type Origin struct {

@@ -98,6 +98,10 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		report    = "every field of a report crosses"
 		question  = "who asks, where and with which revision crosses"
 		gone      = "a reader who has gone is noticed at the other end"
+		crowd     = "an update of any size crosses as one"
+		crowded   = "a report of any size crosses as one"
+		stale     = "a plane that is stale says so, and is gone on with later"
+		history   = "another history begins in the middle of a stream"
 	)
 	for _, c := range []struct {
 		sin    string
@@ -115,7 +119,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							return u, err
 						})
 					}}
-			}, []string{replaced, nobody, revoked, reasons},
+			}, []string{replaced, nobody, revoked, reasons, stale},
 		},
 		{
 			"every reason becomes stale", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -149,7 +153,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 					}
 					return u, err
 				})(o)
-			}, []string{update},
+			}, []string{update, crowd},
 		},
 		{
 			"the end of a location looks like no change", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -177,7 +181,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{deltas, addUp, slow, update},
+			}, []string{deltas, addUp, slow, update, crowd, history},
 		},
 		{
 			"an update comes twice", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -191,7 +195,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{deltas, addUp, slow, update},
+			}, []string{deltas, addUp, slow, update, crowd},
 		},
 		{
 			"every update is everything", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -209,7 +213,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{deltas, resume, update, question, gone},
+			}, []string{deltas, resume, update, question, gone, crowd, stale},
 		},
 		{
 			"what the reader knows is forgotten", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -217,7 +221,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, _ gateway.Revision) updates {
 						return o.Watch(ctx, id, at, gateway.Revision{})
 					}}
-			}, []string{resume, question},
+			}, []string{resume, question, stale},
 		},
 		{
 			"updates wait in a queue without end", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -314,7 +318,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{replaced, elsewhere, nobody, revoked, reasons},
+			}, []string{replaced, elsewhere, nobody, revoked, reasons, stale},
 		},
 		{
 			"memory is shared", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -345,6 +349,88 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 					}}
 			}, []string{full, reasons},
 		},
+		{
+			"what is large comes in pieces", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				const most = 8_000
+				return distorted{ControlPlane: o,
+					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+						return func(yield func(gateway.Update, error) bool) {
+							for u, err := range o.Watch(ctx, id, at, have) {
+								for len(u.Set) > most && err == nil {
+									part := u
+									part.Set, u.Set = u.Set[:most], u.Set[most:]
+									if !yield(part, nil) {
+										return
+									}
+								}
+								if !yield(u, err) {
+									return
+								}
+							}
+						}
+					},
+					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
+						part := s
+						part.Seen, s.Seen = s.Seen[:min(most, len(s.Seen))], s.Seen[min(most, len(s.Seen)):]
+						err := o.Report(ctx, id, at, part)
+						if err == nil && len(s.Seen) > 0 {
+							err = o.Report(ctx, id, at, s)
+						}
+						return err
+					},
+				}
+			}, []string{crowd, crowded},
+		},
+		{
+			"what is large is cut", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				const most = 8_000
+				return distorted{ControlPlane: o,
+					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
+						s.Failed = s.Failed[:min(most, len(s.Failed))]
+						return o.Report(ctx, id, at, s)
+					},
+				}
+			}, []string{crowded},
+		},
+		{
+			"a stale plane is waited for in silence", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return distorted{ControlPlane: o,
+					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+						return func(yield func(gateway.Update, error) bool) {
+							for u, err := range o.Watch(ctx, id, at, have) {
+								if errors.Is(err, gateway.ErrStale) {
+									<-ctx.Done()
+									return
+								}
+								if !yield(u, err) {
+									return
+								}
+							}
+						}
+					}}
+			}, []string{reasons, stale},
+		},
+		{
+			"of two histories the first is believed", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return distorted{ControlPlane: o,
+					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+						return func(yield func(gateway.Update, error) bool) {
+							var epoch uint64
+							for u, err := range o.Watch(ctx, id, at, have) {
+								if epoch == 0 {
+									epoch = u.To.Epoch
+								}
+								if err == nil && u.To.Epoch != epoch && u.From.IsZero() && len(u.Set) > 1 {
+									continue
+								}
+								if !yield(u, err) {
+									return
+								}
+							}
+						}
+					}}
+			}, []string{history},
+		},
 	} {
 		t.Run(c.sin, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -352,6 +438,167 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 				link := func(_ testing.TB, o gateway.ControlPlane) gateway.ControlPlane { return c.fault(o, stop) }
 				planted.Exactly(t, gatewaytest.LinkCases(link), c.notice...)
 				close(stop)
+			})
+		})
+	}
+}
+
+// cuttable is a link of the kind that RunWire wants, with a fault when it is cut.
+type cuttable struct {
+	gateway.ControlPlane
+
+	blind   bool  // streams at the other end go on
+	forgets bool  // who comes again gets everything
+	dulls   bool  // a cut looks like the stream's end
+	says    error // instead of "it is cut"
+	cracks  bool  // half of what is large is told, and then the cut
+
+	mu      sync.Mutex
+	cut     bool
+	changed chan struct{}
+}
+
+var errCut = errors.New("cut")
+
+func (c *cuttable) set(cut bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cut = cut
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *cuttable) state() (bool, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.cut, c.changed
+}
+
+// until ends with a cut.
+func (c *cuttable) until(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	why := errCut
+	if c.says != nil {
+		why = c.says
+	}
+	cut, changed := c.state()
+	if cut {
+		cancel(why)
+	}
+	go func() {
+		select {
+		case <-changed:
+			cancel(why)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() { cancel(nil) }
+}
+
+func (c *cuttable) Assigned(ctx context.Context, id gateway.ID) assignments {
+	return func(yield func([]gateway.LocationID, error) bool) {
+		inner, end := c.until(ctx)
+		defer end()
+		if inner.Err() != nil {
+			yield(nil, context.Cause(inner))
+			return
+		}
+		for at, err := range c.ControlPlane.Assigned(inner, id) {
+			if !yield(at, err) {
+				return
+			}
+		}
+	}
+}
+
+func (c *cuttable) Report(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
+	inner, end := c.until(ctx)
+	defer end()
+	if inner.Err() != nil {
+		return context.Cause(inner)
+	}
+	return c.ControlPlane.Report(inner, id, at, s)
+}
+
+func (c *cuttable) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+	return func(yield func(gateway.Update, error) bool) {
+		inner, end := c.until(ctx)
+		defer end()
+		if inner.Err() != nil {
+			yield(gateway.Update{}, context.Cause(inner))
+			return
+		}
+		far := inner
+		if c.blind {
+			far = ctx
+		}
+		if c.forgets {
+			have = gateway.Revision{}
+		}
+		said := make(chan gateway.Update)
+		ended := make(chan error, 1)
+		go func() {
+			for u, err := range c.ControlPlane.Watch(far, id, at, have) {
+				if err != nil {
+					ended <- err
+					return
+				}
+				select {
+				case said <- u:
+				case <-inner.Done():
+				}
+			}
+		}()
+		for {
+			select {
+			case u := <-said:
+				if c.cracks && len(u.Set) > 1000 {
+					u.Set = u.Set[:1000]
+				}
+				if !yield(u.Clone(), nil) {
+					return
+				}
+			case err := <-ended:
+				yield(gateway.Update{}, err)
+				return
+			case <-inner.Done():
+				if ctx.Err() == nil && !c.dulls {
+					yield(gateway.Update{}, context.Cause(inner))
+				}
+				return
+			}
+		}
+	}
+}
+
+func TestWireSuiteFindsFaults(t *testing.T) {
+	const (
+		ends     = "a cut ends everything, and is no reason of the plane"
+		noticed  = "a cut is noticed at the other end"
+		resumes  = "after a cut a reader goes on from where it was"
+		middle   = "of an update that breaks off nothing is told"
+		replaces = "who comes again after a cut takes over"
+	)
+	for _, c := range []struct {
+		sin    string
+		fault  *cuttable
+		notice []string
+	}{
+		{"the other end is not told", &cuttable{blind: true}, []string{noticed}},
+		{"what the reader has is forgotten", &cuttable{forgets: true}, []string{resumes}},
+		{"a stream that was cut just ends", &cuttable{dulls: true}, []string{ends, resumes, middle}},
+		{"a cut looks like a revocation", &cuttable{says: gateway.ErrRevoked}, []string{ends, resumes, middle, replaces}},
+		{"a part is told", &cuttable{cracks: true}, []string{middle}},
+	} {
+		t.Run(c.sin, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				planted.Exactly(t, gatewaytest.CutCases(func(_ testing.TB, o gateway.ControlPlane) gatewaytest.Wire {
+					w := &cuttable{
+						ControlPlane: o, changed: make(chan struct{}), blind: c.fault.blind, forgets: c.fault.forgets,
+						dulls: c.fault.dulls, says: c.fault.says, cracks: c.fault.cracks,
+					}
+					return gatewaytest.Wire{ControlPlane: w, Cut: func() { w.set(true) }, Heal: func() { w.set(false) }}
+				}), c.notice...)
 			})
 		})
 	}

@@ -5,4 +5,5 @@ var (
 	DeviceCases = deviceCases
 	LinkCases   = linkCases
 	OriginCases = originCases
+	CutCases    = cutCases
 )

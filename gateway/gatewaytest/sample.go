@@ -1,7 +1,8 @@
 // Package gatewaytest holds the contract of package gateway as running code.
 //
 // [RunDevice] checks a gateway.Device, [RunControlPlane] a transport that
-// carries a gateway.ControlPlane, [RunOrigin] a control plane itself. [Plane] is
+// carries a gateway.ControlPlane, [RunWire] what such a transport does when it is
+// cut, [RunOrigin] a control plane itself. [Plane] is
 // a small control plane that tests drive; [Keys], [Interface] and [Peers] are
 // sample values, [RandomConfig] and [RandomPlan] random ones.
 package gatewaytest

@@ -31,6 +31,10 @@ func wireCases() []wireCase {
 		{"every field of a report crosses", reportsCross},
 		{"who asks, where and with which revision crosses", questionsCross},
 		{"a reader who has gone is noticed at the other end", goneReader},
+		{"an update of any size crosses as one", crowdCrosses},
+		{"a report of any size crosses as one", crowdReports},
+		{"a plane that is stale says so, and is gone on with later", staleAndBack},
+		{"another history begins in the middle of a stream", anotherHistory},
 	}
 }
 

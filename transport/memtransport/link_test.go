@@ -20,6 +20,13 @@ func TestControlPlane(t *testing.T) {
 	})
 }
 
+func TestWire(t *testing.T) {
+	gatewaytest.RunWire(t, func(_ testing.TB, origin gateway.ControlPlane) gatewaytest.Wire {
+		l := memtransport.New(origin)
+		return gatewaytest.Wire{ControlPlane: l, Cut: l.Cut, Heal: l.Heal}
+	})
+}
+
 // A slow link is a link all the same.
 func TestSlowControlPlane(t *testing.T) {
 	gatewaytest.RunControlPlane(t, func(_ testing.TB, origin gateway.ControlPlane) gateway.ControlPlane {
