@@ -132,9 +132,9 @@ func onPipes(tb testing.TB, origin gateway.ControlPlane, cfg config) *wire {
 }
 
 // onLoopback serves origin over TCP, with TLS or without.
-func onLoopback(tb testing.TB, origin gateway.ControlPlane, encrypted bool, cfg config) *wire {
+func onLoopback(tb testing.TB, origin gateway.ControlPlane, encrypted bool) *wire {
 	tb.Helper()
-	srv := httptest.NewUnstartedServer(cfg.serve(origin))
+	srv := httptest.NewUnstartedServer(config{}.serve(origin))
 	srv.Config.Protocols, srv.Config.ErrorLog = protocols(), slog.NewLogLogger(slog.DiscardHandler, 0)
 	t := &http.Transport{Protocols: protocols()}
 	if encrypted {
@@ -151,7 +151,7 @@ func onLoopback(tb testing.TB, origin gateway.ControlPlane, encrypted bool, cfg 
 	t.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		return w.keep(new(net.Dialer).DialContext(ctx, network, addr))
 	}
-	w.everybody = everybody{&http.Client{Transport: t}, srv.URL, cfg.client}
+	w.everybody = everybody{&http.Client{Transport: t}, srv.URL, gatewayrpc.ClientConfig{}}
 	tb.Cleanup(func() {
 		w.Cut()
 		t.CloseIdleConnections()
