@@ -80,7 +80,7 @@ func connect(t *testing.T, h transport.Handlers, edit func(core, gateway *transp
 			Down:   func(_ transport.Peer, err error) { p.downs <- err },
 		},
 	}
-	gateway := transport.Config{Holder: p.d.Join(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway 1"}
+	gateway := transport.Config{Holder: p.d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway 1"}
 	if edit != nil {
 		edit(&core, &gateway)
 	}
@@ -191,7 +191,7 @@ func TestWhoIsReplacedIsToldWhy(t *testing.T) {
 		network := &transporttest.Network{}
 		ln, err := network.Listen("twin")
 		require.NoError(t, err)
-		twin, err := transport.NewClient(transport.Config{Holder: p.d.Join(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}})
+		twin, err := transport.NewClient(transport.Config{Holder: p.d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}})
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
@@ -236,7 +236,7 @@ func TestRotationNeedsNoRestartAndEndsNoLink(t *testing.T) {
 		var holder *transport.Holder
 		p, link := connect(t, transport.Handlers{Linked: echo}, func(_, g *transport.Config) { holder = g.Holder })
 		old := holder.Get().Leaf()
-		require.NoError(t, holder.Set(p.d.Join(t, transport.Gateway, "gw1").Get()))
+		require.NoError(t, holder.Set(p.d.Member(t, transport.Gateway, "gw1").Get()))
 		time.Sleep(time.Hour)
 		require.NoError(t, link.Err(), "a link goes on when a certificate was replaced")
 		require.Equal(t, old, p.server.Peers()[0].Certificate)
@@ -279,7 +279,7 @@ func TestVersionsThatDoNotMeetAreRefusedWithASentence(t *testing.T) {
 				ln, err := network.Listen("gateway")
 				require.NoError(t, err)
 				core := transport.Config{Holder: d.Holder(), Roles: []transport.Role{transport.Gateway}, Dialer: network.Dial, Software: "core 1"}
-				gateway := transport.Config{Holder: d.Join(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway 1"}
+				gateway := transport.Config{Holder: d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway 1"}
 				edit(&core, &gateway)
 				server, err := transport.NewServer(core, transport.Handlers{})
 				require.NoError(t, err)

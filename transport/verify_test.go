@@ -69,15 +69,15 @@ func meet(t *testing.T, core, gateway transport.Config, h transport.Handlers, wa
 func TestWhoIsRefused(t *testing.T) {
 	acme, other := transporttest.New(t, "acme", nil), transporttest.New(t, "other", nil)
 	twin := transporttest.New(t, "acme", nil) // the same name, another root
-	good := acme.Join(t, transport.Gateway, "gw1")
+	good := acme.Member(t, transport.Gateway, "gw1")
 	short, err := authority.New(authority.Config{
 		Self: acme.Self, Records: acme.Records, Signers: []crypto.Signer{acme.Signer}, Lifetime: time.Nanosecond,
 	})
 	require.NoError(t, err)
 	require.NoError(t, short.Open(t.Context()))
-	revoked := acme.Join(t, transport.Gateway, "gw9")
+	revoked := acme.Member(t, transport.Gateway, "gw9")
 	require.NoError(t, acme.Revoke(t.Context(), acme.Identity(transport.Gateway, "gw9"), "lost"))
-	leaf := acme.Join(t, transport.Gateway, "gw8")
+	leaf := acme.Member(t, transport.Gateway, "gw8")
 	require.NoError(t, acme.RevokeCertificate(t.Context(), leaf.Get().Leaf(), "renewed twice"))
 
 	for name, c := range map[string]struct {
@@ -88,12 +88,12 @@ func TestWhoIsRefused(t *testing.T) {
 		text          string
 		both          bool // would refuse
 	}{
-		"a gateway of another deployment": {gateway: other.Join(t, transport.Gateway, "gw1"), atCore: transport.ErrDeployment, text: `holdfast://other/gateway/gw1 is not of "acme"`, both: true},
+		"a gateway of another deployment": {gateway: other.Member(t, transport.Gateway, "gw1"), atCore: transport.ErrDeployment, text: `holdfast://other/gateway/gw1 is not of "acme"`, both: true},
 		"a core of another deployment":    {core: other.Holder(), atGateway: transport.ErrDeployment, text: `holdfast://other/core/core1 is not of "acme"`, both: true},
-		"a gateway of a namesake":         {gateway: twin.Join(t, transport.Gateway, "gw1"), atCore: transport.ErrUntrusted, text: "not issued by this deployment", both: true},
+		"a gateway of a namesake":         {gateway: twin.Member(t, transport.Gateway, "gw1"), atCore: transport.ErrUntrusted, text: "not issued by this deployment", both: true},
 		"a core of a namesake":            {core: twin.Holder(), atGateway: transport.ErrUntrusted, text: "not issued by this deployment", both: true},
-		"a proxy as a gateway":            {gateway: acme.Join(t, transport.Proxy, "p1"), atCore: transport.ErrRole, text: "holdfast://acme/proxy/p1, where only [gateway] may be"},
-		"a gateway as a core":             {core: acme.Join(t, transport.Gateway, "gw2"), atGateway: transport.ErrRole, text: "where only [core] may be"},
+		"a proxy as a gateway":            {gateway: acme.Member(t, transport.Proxy, "p1"), atCore: transport.ErrRole, text: "holdfast://acme/proxy/p1, where only [gateway] may be"},
+		"a gateway as a core":             {core: acme.Member(t, transport.Gateway, "gw2"), atGateway: transport.ErrRole, text: "where only [core] may be"},
 		"another gateway's certificate":   {want: acme.Identity(transport.Gateway, "gw7"), atCore: transport.ErrOther, text: "holdfast://acme/gateway/gw1 is there, and not holdfast://acme/gateway/gw7"},
 		"a revoked gateway":               {gateway: revoked, atCore: transport.ErrRevoked, text: "(lost): it may join again"},
 		"a revoked certificate":           {gateway: leaf, atCore: transport.ErrRevoked, text: "renewed twice"},
@@ -148,7 +148,7 @@ func TestWhoIsRefused(t *testing.T) {
 func TestAClockThatIsFarBehindIsNamed(t *testing.T) {
 	acme := transporttest.New(t, "acme", nil)
 	_, atGateway := meet(t, transport.Config{Holder: acme.Holder()}, transport.Config{
-		Holder: acme.Join(t, transport.Gateway, "gw1"), Now: func() time.Time { return time.Now().Add(-24 * time.Hour) },
+		Holder: acme.Member(t, transport.Gateway, "gw1"), Now: func() time.Time { return time.Now().Add(-24 * time.Hour) },
 	}, transport.Handlers{}, transport.Identity{}, false)
 	require.ErrorIs(t, atGateway, transport.ErrExpired)
 	require.ErrorContains(t, atGateway, "check the clocks of both machines")
@@ -174,7 +174,7 @@ func TestStrangersDisturbNobody(t *testing.T) {
 	d := transporttest.New(t, "acme", nil)
 	refused := make(chan error, 100)
 	client, err := transport.NewClient(transport.Config{
-		Holder: d.Join(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core},
+		Holder: d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core},
 		Handshake: 300 * time.Millisecond, Trace: transport.Trace{Refused: func(_ string, err error) { refused <- err }},
 	})
 	require.NoError(t, err)
@@ -222,7 +222,7 @@ func TestNothingIsServedBeforeTheHello(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { _ = server.Listen(ctx, ln) })
 
-	own := d.Join(t, transport.Gateway, "gw1").Get()
+	own := d.Member(t, transport.Gateway, "gw1").Get()
 	tr := &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{
 		InsecureSkipVerify: true,
 		Certificates:       []tls.Certificate{{Certificate: [][]byte{own.Leaf().Raw}, PrivateKey: own.Key()}},
@@ -242,7 +242,7 @@ func TestNothingIsServedBeforeTheHello(t *testing.T) {
 // proves P15: credentials do not print, log or marshal what they hold.
 func TestCredentialsDoNotPrint(t *testing.T) {
 	d := transporttest.New(t, "acme", nil)
-	h := d.Join(t, transport.Gateway, "gw1")
+	h := d.Member(t, transport.Gateway, "gw1")
 	c := h.Get()
 	key := fmt.Sprintf("%v", c.Key())
 	var log strings.Builder
@@ -261,10 +261,10 @@ func TestCredentialsDoNotPrint(t *testing.T) {
 
 func TestAHolderStaysWhoItIs(t *testing.T) {
 	d := transporttest.New(t, "acme", nil)
-	h := d.Join(t, transport.Gateway, "gw1")
-	require.NoError(t, h.Set(d.Join(t, transport.Gateway, "gw1").Get()))
-	require.ErrorContains(t, h.Set(d.Join(t, transport.Gateway, "gw2").Get()), "cannot become")
-	a, b := h.Get(), d.Join(t, transport.Gateway, "gw1").Get()
+	h := d.Member(t, transport.Gateway, "gw1")
+	require.NoError(t, h.Set(d.Member(t, transport.Gateway, "gw1").Get()))
+	require.ErrorContains(t, h.Set(d.Member(t, transport.Gateway, "gw2").Get()), "cannot become")
+	a, b := h.Get(), d.Member(t, transport.Gateway, "gw1").Get()
 	_, err := transport.NewCredentials(a.Key(), chainOf(b), b.Roots())
 	require.ErrorContains(t, err, "another key")
 	_, err = transport.NewServer(transport.Config{Holder: h}, transport.Handlers{})

@@ -59,6 +59,9 @@ func (a *Authority) NewToken(ctx context.Context, cfg TokenConfig) (join.Token, 
 		Identity: cfg.Identity, Locations: slices.Clone(cfg.Locations), Cores: slices.Clone(cfg.Cores),
 		Root: Fingerprint(by.cert), Expires: now.Add(cfg.Lifetime).UTC().Truncate(time.Second),
 	})
+	if _, err := join.ParseToken(t.Reveal()); err != nil {
+		return join.Token{}, errors.New("authority: making a token: the names of its locations and cores are too long, or no text")
+	}
 	v := join.VerifierOf(t.Secret())
 	err = update(ctx, a.cfg.Records, tokensKey, func(all *tokens) error {
 		maps.DeleteFunc(all.Tokens, func(_ string, t *token) bool { return now.After(t.Expires.Add(remembered)) })

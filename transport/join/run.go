@@ -150,7 +150,7 @@ func (j *joiner) listen(ctx context.Context) (transport.Credentials, error) {
 	defer wg.Wait()
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(inner, func() { _ = j.cfg.Listener.Close() })()
+	context.AfterFunc(inner, func() { _ = j.cfg.Listener.Close() })
 	tell := func(c transport.Credentials, err error) {
 		select {
 		case outcomes <- outcome{c, err}:

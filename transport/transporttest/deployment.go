@@ -96,13 +96,16 @@ func New(tb testing.TB, name string, edit func(*authority.Config)) *Deployment {
 	return d
 }
 
+// Signers are those of its roots, for another core of it.
+func (d *Deployment) Signers() []crypto.Signer { return []crypto.Signer{d.Signer} }
+
 // Identity is one of the deployment.
 func (d *Deployment) Identity(role transport.Role, id string) transport.Identity {
 	return transport.Identity{Deployment: d.Self.Deployment, Role: role, ID: id}
 }
 
-// Join issues credentials as a join would.
-func (d *Deployment) Join(tb testing.TB, role transport.Role, id string) *transport.Holder {
+// Member issues credentials as a join would.
+func (d *Deployment) Member(tb testing.TB, role transport.Role, id string) *transport.Holder {
 	tb.Helper()
 	who := d.Identity(role, id)
 	key, err := join.NewKey()
@@ -127,7 +130,7 @@ func (d *Deployment) Connect(tb testing.TB, h transport.Handlers, edit func(core
 	core := transport.Config{
 		Holder: d.Holder(), Roles: []transport.Role{transport.Gateway}, Check: d.Check, Dialer: network.Dial, Software: "core of a test",
 	}
-	gateway := transport.Config{Holder: d.Join(tb, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway of a test"}
+	gateway := transport.Config{Holder: d.Member(tb, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}, Software: "gateway of a test"}
 	if edit != nil {
 		edit(&core, &gateway)
 	}
