@@ -1,0 +1,4 @@
+// Package daemon is what the daemons have in common: flags, environment and file
+// of the configuration, logging, the life of background tasks, health and metrics
+// over HTTP, and notices to systemd. The daemons themselves are wiring.
+package daemon
