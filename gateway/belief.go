@@ -74,7 +74,10 @@ func believeConfigure(s *State, f Fields, i Interface) {
 		{FieldMark, func() { s.Interface.Mark = i.Mark }},
 		{FieldMTU, func() { s.Interface.MTU = i.MTU }},
 		{FieldAddrs, func() { s.Interface.Addrs = i.Addrs }},
-		{FieldFilter, func() { s.Interface.Masquerade, s.Filtered = i.Masquerade, true }},
+		{FieldFilter, func() {
+			s.Interface.Masquerade, s.Interface.Destinations = i.Masquerade, i.Destinations
+			s.Interface.Isolated, s.Filtered = i.Isolated, true
+		}},
 		{FieldForwarding, func() { s.Forwarding = true }},
 		{FieldUp, func() { s.Up = true }},
 	} {

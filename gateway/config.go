@@ -34,6 +34,25 @@ type Interface struct {
 	// gateway's own address when they leave by another interface. None: their
 	// addresses are kept, and the network behind has to route back.
 	Masquerade []netip.Prefix
+	// Destinations are the networks beyond the interface that peers may exchange
+	// packets with, masked and in order; none: all. Where there are some:
+	//
+	//   - what peers send on passes if its destination is in one of them, and
+	//     what comes for peers if its source is. No memory of connections is
+	//     asked, so that one goes on when another gateway takes over that has
+	//     never seen it. For the same reason a host in them can be the first to
+	//     speak.
+	//   - ICMP errors that are about a packet of a peer pass from anywhere, or
+	//     else no path's MTU would be found.
+	//   - of this machine, peers reach the interface's own addresses, and those
+	//     others of its addresses that are in Destinations.
+	//
+	// Peers among themselves are the matter of Isolated.
+	Destinations []netip.Prefix
+	// Isolated keeps peers from each other, and from the networks behind each
+	// other, whatever Destinations has: nothing that came from the interface is
+	// forwarded into it.
+	Isolated bool
 }
 
 // Peer is one row of the desired state.

@@ -24,6 +24,10 @@ func TestValidate(t *testing.T) {
 			func(*gateway.Config) {},
 			func(c *gateway.Config) { c.Peers = nil },
 			func(c *gateway.Config) { c.Interface.Masquerade = nil },
+			func(c *gateway.Config) { c.Interface.Isolated = true },
+			func(c *gateway.Config) {
+				c.Interface.Destinations = prefixes("0.0.0.0/0", "10.60.0.0/16", "fd60::1/128")
+			},
 			func(c *gateway.Config) { c.Interface.MTU, c.Interface.Port, c.Interface.Mark = 1280, 65535, 1<<32-1 },
 			func(c *gateway.Config) { c.Interface.MTU, c.Interface.Port = 9000, 1 },
 			func(c *gateway.Config) { c.Interface.Addrs = prefixes("10.20.0.1/32", "fe80::1/64") },
@@ -41,6 +45,13 @@ func TestValidate(t *testing.T) {
 			func(c *gateway.Config) { c.Interface.Masquerade[1] = c.Interface.Masquerade[0] },
 			func(c *gateway.Config) { c.Interface.Masquerade[1] = netip.Prefix{} },
 			func(c *gateway.Config) { c.Interface.Masquerade = prefixes("10.20.0.0/16", "10.0.0.0/16") },
+		},
+		"Interface.Destinations[1]": {
+			func(c *gateway.Config) { c.Interface.Destinations = prefixes("10.0.0.0/8", "fd60::1/64") },
+			func(c *gateway.Config) { c.Interface.Destinations = prefixes("10.0.0.0/8", "10.0.0.0/8") },
+			func(c *gateway.Config) { c.Interface.Destinations = append(prefixes("10.0.0.0/8"), netip.Prefix{}) },
+			func(c *gateway.Config) { c.Interface.Destinations = prefixes("10.60.0.0/16", "10.0.0.0/8") },
+			func(c *gateway.Config) { c.Interface.Destinations = prefixes("10.0.0.0/8", "::ffff:10.0.0.0/104") },
 		},
 		"Interface.MTU": {
 			func(c *gateway.Config) { c.Interface.MTU = 1279 },
@@ -109,13 +120,15 @@ func TestCanonical(t *testing.T) {
 	c.Peers = append(c.Peers[1:], c.Peers[0], c.Peers[0])
 	c.Interface.Addrs = append(c.Interface.Addrs[1:], c.Interface.Addrs[0], c.Interface.Addrs[0])
 	c.Interface.Masquerade = gatewaytest.Prefixes("fd20::1/64", "10.20.7.0/16", "10.20.0.0/16")
+	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("fd60::1/64", "10.60.7.0/16", "10.60.0.0/16"), true
 	before := c.Clone()
 
 	n := c.Canonical()
 	require.NoError(t, n.Validate())
 	require.Equal(t, before, c, "Canonical changed its receiver")
 	require.True(t, n.Equal(n.Canonical()))
-	require.Equal(t, "port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420, masquerade 10.20.0.0/16,fd20::/64",
+	require.Equal(t, "port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420, masquerade 10.20.0.0/16,fd20::/64"+
+		", destinations 10.60.0.0/16,fd60::/64, isolated",
 		n.Interface.String())
 	require.Equal(t, n.Peers[0].Key.String()+" 10.20.1.1/32,fd20::101/128 keepalive 25s endpoint 192.0.2.1:7",
 		n.Peers[0].String())
@@ -201,6 +214,7 @@ func TestValuesKnowEveryField(t *testing.T) {
 	c := gatewaytest.Config(1)
 	c.Interface.Mark, c.Peers[0].Preshared, c.Peers[0].Keepalive = 1, gatewaytest.PresharedKey(1), time.Second
 	c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
+	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16"), true
 
 	i := c.Interface
 	for f := range reflect.TypeFor[gateway.Interface]().Fields() {

@@ -143,7 +143,7 @@ func differing(want Interface, have State) Fields {
 		{FieldMark, want.Mark == have.Interface.Mark},
 		{FieldMTU, want.MTU == have.Interface.MTU},
 		{FieldAddrs, sameAddrs(want.Addrs, have.Interface.Addrs)},
-		{FieldFilter, have.Filtered && same(want.Masquerade, have.Interface.Masquerade)},
+		{FieldFilter, have.Filtered && sameFilter(want, have.Interface)},
 		{FieldForwarding, have.Forwarding},
 		{FieldUp, have.Up},
 	} {
@@ -152,6 +152,11 @@ func differing(want Interface, have State) Fields {
 		}
 	}
 	return f
+}
+
+// sameFilter compares what the filter table is made of.
+func sameFilter(want, have Interface) bool {
+	return same(want.Masquerade, have.Masquerade) && same(want.Destinations, have.Destinations) && want.Isolated == have.Isolated
 }
 
 // sameAddrs compares addresses, but for link-local ones that nobody asked for:

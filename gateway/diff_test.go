@@ -301,6 +301,13 @@ func TestDiff(t *testing.T) {
 			plan: "configure port,mark,filter,forwarding,up: port 443, addresses 10.20.0.1/16,fd20::1/64, mtu 1420," +
 				" mark 0x7, masquerade 10.20.0.0/16,fd20::/64\n",
 		},
+		"only the filter changes": {
+			want: func(c *gateway.Config) {
+				c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64"), true
+			},
+			plan: "configure filter: port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420," +
+				" masquerade 10.20.0.0/16,fd20::/64, destinations 10.60.0.0/16,fd60::/64, isolated\n",
+		},
 		"new addresses bring the routes again": {
 			want: func(c *gateway.Config) {
 				c.Interface.Addrs = c.Interface.Addrs[1:]
@@ -357,11 +364,15 @@ func TestDiffSeesEveryField(t *testing.T) {
 		"Interface.MTU":        func(c *gateway.Config) { c.Interface.MTU++ },
 		"Interface.Mark":       func(c *gateway.Config) { c.Interface.Mark++ },
 		"Interface.Masquerade": func(c *gateway.Config) { c.Interface.Masquerade = nil },
-		"Peer.Key":             func(c *gateway.Config) { c.Peers[0].Key = wgkey.Public{1} },
-		"Peer.Preshared":       func(c *gateway.Config) { c.Peers[0].Preshared = gatewaytest.PresharedKey(9) },
-		"Peer.AllowedIPs":      func(c *gateway.Config) { c.Peers[0].AllowedIPs = c.Peers[0].AllowedIPs[:1] },
-		"Peer.Keepalive":       func(c *gateway.Config) { c.Peers[0].Keepalive = time.Second },
-		"Peer.Endpoint":        nil, // used when the peer is added; see TestDiff
+		"Interface.Destinations": func(c *gateway.Config) {
+			c.Interface.Destinations = gatewaytest.Prefixes("10.60.0.0/16")
+		},
+		"Interface.Isolated": func(c *gateway.Config) { c.Interface.Isolated = true },
+		"Peer.Key":           func(c *gateway.Config) { c.Peers[0].Key = wgkey.Public{1} },
+		"Peer.Preshared":     func(c *gateway.Config) { c.Peers[0].Preshared = gatewaytest.PresharedKey(9) },
+		"Peer.AllowedIPs":    func(c *gateway.Config) { c.Peers[0].AllowedIPs = c.Peers[0].AllowedIPs[:1] },
+		"Peer.Keepalive":     func(c *gateway.Config) { c.Peers[0].Keepalive = time.Second },
+		"Peer.Endpoint":      nil, // used when the peer is added; see TestDiff
 	}
 	drifts := map[string]func(*gateway.State){
 		"State.Exists":         func(s *gateway.State) { s.Exists = false },

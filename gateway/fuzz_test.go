@@ -55,6 +55,7 @@ func (b *bytes) config() gateway.Config {
 	c := gateway.Config{Interface: gateway.Interface{
 		Key: wgkey.PrivateFrom(b.key()), Port: uint16(b.next()) << 8, MTU: 1000 + 50*int(b.next()),
 		Mark: uint32(b.next()), Addrs: b.prefixes(), Masquerade: b.prefixes(),
+		Destinations: b.prefixes(), Isolated: b.next()%2 == 1,
 	}}
 	for range b.next() % 6 {
 		p := gateway.Peer{
@@ -75,7 +76,8 @@ func FuzzConfig(f *testing.F) {
 	valid := []byte{
 		1, 1, 200, 10, 0, // key, port, MTU, mark
 		1, 0x40, 0, 0, 1, // one address
-		0,                                     // nothing masqueraded
+		0,    // nothing masqueraded
+		0, 0, // no destinations, not isolated
 		2,                                     // two peers:
 		2, 1, 0, 0, 1, 0x80, 1, 2, 0, 0, 0, 1, // key, preshared, one prefix, keepalive, no endpoint
 		3, 1, 1, 0, 0, 25, 0, 1, // key, preshared, no prefix, keepalive, no endpoint
@@ -84,7 +86,7 @@ func FuzzConfig(f *testing.F) {
 	c := seed.config()
 	require.NoError(f, c.Canonical().Validate())
 	require.Len(f, c.Peers, 2)
-	f.Add(valid, valid[:11])
+	f.Add(valid, valid[:13])
 	f.Add([]byte{}, []byte("nonsense"))
 	f.Fuzz(func(t *testing.T, one, other []byte) {
 		d := memdevice.New()

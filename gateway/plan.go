@@ -42,7 +42,7 @@ const (
 	FieldMark                          // Interface.Mark
 	FieldMTU                           // Interface.MTU
 	FieldAddrs                         // Interface.Addrs
-	FieldFilter                        // Interface.Masquerade and the MSS clamp
+	FieldFilter                        // Interface.Masquerade, Destinations and Isolated, and the MSS clamp
 	FieldForwarding                    // forwarding in the network namespace
 	FieldUp                            // administratively up
 )

@@ -17,11 +17,13 @@ type State struct {
 	Up bool
 	// Backend names the WireGuard at work: "kernel", "userspace" or "memory".
 	Backend string
-	// Interface is as in Config: Addrs and Masquerade in order. Masquerade is
-	// what our filter table asks for, when it is whole.
+	// Interface is as in Config: Addrs, Masquerade and Destinations in order.
+	// Masquerade, Destinations and Isolated are what our filter table asks for,
+	// when it is whole.
 	Interface Interface
 	// Filtered says that our filter table is there and exactly as Interface
-	// asks: MSS clamp, and masquerading of Interface.Masquerade.
+	// asks: MSS clamp, masquerading of Interface.Masquerade, and nothing passes
+	// that Interface.Destinations and Isolated keep out.
 	Filtered bool
 	// Forwarding says that the network namespace forwards packets of every
 	// address family in Interface.Addrs.

@@ -85,6 +85,9 @@ func (i Interface) validate() error {
 		if err = validateAddrs(i.Addrs); err == nil {
 			err = validatePrefixes("Masquerade", i.Masquerade)
 		}
+		if err == nil {
+			err = validatePrefixes("Destinations", i.Destinations)
+		}
 	}
 	if err == nil {
 		return nil

@@ -12,13 +12,15 @@ import (
 
 // IsZero says whether i asks for no interface at all.
 func (i Interface) IsZero() bool {
-	return i.Key.IsZero() && i.Port == 0 && len(i.Addrs) == 0 && i.MTU == 0 && i.Mark == 0 && len(i.Masquerade) == 0
+	return i.Key.IsZero() && i.Port == 0 && len(i.Addrs) == 0 && i.MTU == 0 && i.Mark == 0 &&
+		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated
 }
 
 // Equal says whether both ask for the same. An empty list is no list.
 func (i Interface) Equal(other Interface) bool {
 	return i.Key == other.Key && i.Port == other.Port && i.MTU == other.MTU && i.Mark == other.Mark &&
-		slices.Equal(i.Addrs, other.Addrs) && slices.Equal(i.Masquerade, other.Masquerade)
+		slices.Equal(i.Addrs, other.Addrs) && slices.Equal(i.Masquerade, other.Masquerade) &&
+		slices.Equal(i.Destinations, other.Destinations) && i.Isolated == other.Isolated
 }
 
 // String tells all but the key.
@@ -30,6 +32,12 @@ func (i Interface) String() string {
 	}
 	if len(i.Masquerade) > 0 {
 		fmt.Fprintf(&b, ", masquerade %s", list(i.Masquerade))
+	}
+	if len(i.Destinations) > 0 {
+		fmt.Fprintf(&b, ", destinations %s", list(i.Destinations))
+	}
+	if i.Isolated {
+		b.WriteString(", isolated")
 	}
 	return b.String()
 }
@@ -119,6 +127,7 @@ func (s State) Clone() State {
 func (i Interface) clone() Interface {
 	i.Addrs = slices.Clone(i.Addrs)
 	i.Masquerade = slices.Clone(i.Masquerade)
+	i.Destinations = slices.Clone(i.Destinations)
 	return i
 }
 
@@ -136,6 +145,7 @@ func (c Config) Canonical() Config {
 	slices.SortFunc(c.Interface.Addrs, netip.Prefix.Compare)
 	c.Interface.Addrs = slices.Compact(c.Interface.Addrs)
 	c.Interface.Masquerade = masked(c.Interface.Masquerade)
+	c.Interface.Destinations = masked(c.Interface.Destinations)
 	for i := range c.Peers {
 		p := &c.Peers[i]
 		p.AllowedIPs = masked(p.AllowedIPs)

@@ -136,7 +136,7 @@ func is(tb testing.TB, d gateway.Device, c gateway.Config) {
 // tidy makes lists that are empty be nil, for comparisons.
 func tidy(s gateway.State) gateway.State {
 	s = s.Clone()
-	for _, list := range []*[]netip.Prefix{&s.Interface.Addrs, &s.Interface.Masquerade, &s.Routes} {
+	for _, list := range []*[]netip.Prefix{&s.Interface.Addrs, &s.Interface.Masquerade, &s.Interface.Destinations, &s.Routes} {
 		if len(*list) == 0 {
 			*list = nil
 		}

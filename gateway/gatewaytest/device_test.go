@@ -167,6 +167,27 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 			},
 		},
 		{
+			"isolation is never asked for later", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Fields == gateway.FieldFilter {
+						s.Interface.Isolated = now(d).Interface.Isolated
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"each field changes alone", "random configurations are reached in one round"},
+		},
+		{
+			"new destinations are added to those that are there", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Fields == gateway.FieldFilter {
+						had := now(d).Interface.Destinations
+						s.Interface.Destinations = append(without(had, s.Interface.Destinations), s.Interface.Destinations...)
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"each field changes alone", "random configurations are reached in one round"},
+		},
+		{
 			"configure replaces all peers", func() faulty {
 				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
 					if s.Verb != gateway.Configure {

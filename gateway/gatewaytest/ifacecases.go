@@ -72,6 +72,8 @@ func makesInterface(tb testing.TB, h Harness) {
 func rich() gateway.Config {
 	c := Config(4)
 	c.Interface.Mark = 0x77
+	c.Interface.Destinations = Prefixes("10.60.0.0/22", "192.0.2.53/32", "fd60::/64")
+	c.Interface.Isolated = true
 	c.Peers[0].Preshared = PresharedKey(1)
 	c.Peers[1].Keepalive = 25 * time.Second
 	c.Peers[2].Endpoint = netip.MustParseAddrPort("192.0.2.9:51820")
@@ -95,6 +97,11 @@ func changesFields(tb testing.TB, h Harness) {
 		},
 		func(i *gateway.Interface) { i.Masquerade = nil },
 		func(i *gateway.Interface) { i.Masquerade = Prefixes("10.20.0.0/16") },
+		func(i *gateway.Interface) { i.Isolated = false },
+		func(i *gateway.Interface) { i.Destinations = Prefixes("0.0.0.0/0", "10.60.0.0/22", "fd60::/63") },
+		func(i *gateway.Interface) { i.Destinations = Prefixes("::/0") },
+		func(i *gateway.Interface) { i.Destinations = nil },
+		func(i *gateway.Interface) { i.Isolated = true },
 	} {
 		change(&c.Interface)
 		reach(tb, d, c)

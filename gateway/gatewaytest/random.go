@@ -63,6 +63,10 @@ func randomInterface() *rapid.Generator[gateway.Interface] {
 			Masquerade: rapid.SampledFrom([][]netip.Prefix{
 				nil, Prefixes("10.20.0.0/16"), Prefixes("10.20.0.0/16", "fd20::/64"),
 			}).Draw(t, "masquerade"),
+			Destinations: rapid.SampledFrom([][]netip.Prefix{
+				nil, nil, Prefixes("10.60.0.0/16"), Prefixes("0.0.0.0/0", "fd60::/63"),
+			}).Draw(t, "destinations"),
+			Isolated: rapid.Bool().Draw(t, "isolated"),
 		}
 	})
 }

@@ -79,6 +79,7 @@ func othersKeepSession(tb testing.TB, h Harness) {
 	reach(tb, d, fresh)
 	kept(tb, before, peerOf(tb, d, p.Key))
 	fresh.Interface.MTU, fresh.Interface.Mark, fresh.Interface.Masquerade = 1300, 0x99, nil
+	fresh.Interface.Destinations, fresh.Interface.Isolated = Prefixes("10.60.0.0/16"), true
 	reach(tb, d, fresh)
 	kept(tb, before, peerOf(tb, d, p.Key))
 	c.Peers = []gateway.Peer{*p}

@@ -50,10 +50,12 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 		l.destroy()
 		return
 	}
-	own := slices.DeleteFunc(slices.Clone(s.Interface.Masquerade), func(netip.Prefix) bool { return !s.Filtered })
+	if !s.Filtered { // a table that is not there, or not whole, asks for nothing
+		s.Interface.Masquerade, s.Interface.Destinations, s.Interface.Isolated = nil, nil, false
+	}
 	l.exists, l.up, l.forward, l.filter = true, s.Up, s.Forwarding, s.Filtered
 	l.iface, l.self = s.Interface, s.Interface.Key.Public()
-	l.iface.Masquerade = own
+	l.iface.Masquerade, l.iface.Destinations = slices.Clone(s.Interface.Masquerade), slices.Clone(s.Interface.Destinations)
 	clear(l.routes)
 	for _, r := range s.Routes {
 		if s.Up {

@@ -34,7 +34,12 @@ func state(t *testing.T, d *memdevice.Device) (s gateway.State) {
 
 func TestMeddleChangesWhatItIsTold(t *testing.T) {
 	d := made(t, 3)
-	require.NoError(t, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Route, Route: netip.MustParsePrefix("192.0.2.0/24")}}))
+	c := gatewaytest.Config(3)
+	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16"), true
+	require.NoError(t, d.Apply(t.Context(), gateway.Plan{
+		{Verb: gateway.Configure, Fields: gateway.FieldFilter, Interface: c.Interface},
+		{Verb: gateway.Route, Route: netip.MustParsePrefix("192.0.2.0/24")},
+	}))
 	before := state(t, d)
 	d.Meddle(func(*gateway.State) {})
 	require.Equal(t, before, state(t, d))
@@ -48,6 +53,8 @@ func TestMeddleChangesWhatItIsTold(t *testing.T) {
 	after = state(t, d)
 	require.Empty(t, after.Routes, "routes outlive the link")
 	require.Empty(t, after.Interface.Masquerade, "a table that is not there masquerades")
+	require.Empty(t, after.Interface.Destinations, "a table that is not there filters")
+	require.False(t, after.Interface.Isolated, "a table that is not there filters")
 	require.ErrorIs(t, d.Apply(t.Context(), gateway.Plan{
 		{Verb: gateway.Route, Route: netip.MustParsePrefix("192.0.2.0/24")},
 	}), syscall.ENETDOWN)

@@ -124,7 +124,7 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 
 // observe overwrites s and reuses its memory.
 func (l *link) observe(s *gateway.State) {
-	addrs, masquerade := s.Interface.Addrs[:0], s.Interface.Masquerade[:0]
+	addrs, masquerade, destinations := s.Interface.Addrs[:0], s.Interface.Masquerade[:0], s.Interface.Destinations[:0]
 	routes, peers, problems := s.Routes[:0], s.Peers[:0], s.Problems[:0]
 	*s = gateway.State{Backend: Backend, Problems: append(problems, l.problems...)}
 	if !l.exists {
@@ -133,11 +133,14 @@ func (l *link) observe(s *gateway.State) {
 	}
 	s.Exists, s.Up, s.Forwarding, s.Filtered = true, l.up, l.forward, l.filter
 	addrs = append(addrs, l.iface.Addrs...)
+	s.Interface = l.iface
 	if l.filter {
 		masquerade = append(masquerade, l.iface.Masquerade...)
+		destinations = append(destinations, l.iface.Destinations...)
+	} else {
+		s.Interface.Isolated = false
 	}
-	s.Interface = l.iface
-	s.Interface.Addrs, s.Interface.Masquerade = addrs, masquerade
+	s.Interface.Addrs, s.Interface.Masquerade, s.Interface.Destinations = addrs, masquerade, destinations
 	for r := range l.routes {
 		routes = append(routes, r)
 	}

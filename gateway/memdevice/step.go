@@ -76,8 +76,8 @@ func (l *link) configure(f gateway.Fields, i gateway.Interface) error {
 		l.address(i.Addrs)
 	}
 	if f&gateway.FieldFilter != 0 {
-		l.iface.Masquerade = slices.Clone(i.Masquerade)
-		l.filter = true
+		l.iface.Masquerade, l.iface.Destinations = slices.Clone(i.Masquerade), slices.Clone(i.Destinations)
+		l.iface.Isolated, l.filter = i.Isolated, true
 	}
 	if f&gateway.FieldForwarding != 0 {
 		l.forward = true

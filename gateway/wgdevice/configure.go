@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -169,10 +168,10 @@ func (d *Device) setMTU(link netlink.Link, wg wireguard, mtu int) error {
 // refilter sets the filter table if it is not as it shall be.
 func (d *Device) refilter(ctx context.Context, want gateway.Interface) error {
 	have, whole, err := d.filter.observe(ctx)
-	if err == nil && whole && slices.Equal(have, want.Masquerade) {
+	if err == nil && whole && have.equal(policyOf(want)) {
 		return nil
 	}
-	return d.filter.set(want.Masquerade)
+	return d.filter.set(policyOf(want))
 }
 
 // destroy ends the interface and its filter table; a nil link is one that has

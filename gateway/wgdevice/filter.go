@@ -12,6 +12,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfastvpn/holdfast/gateway"
 )
 
 // filter is the table of nftables that belongs to the interface.
@@ -72,66 +74,100 @@ func (f *filter) close() error {
 	return err
 }
 
+// policy is what a table is made for.
+type policy struct {
+	masquerade   []netip.Prefix
+	destinations []netip.Prefix
+	isolated     bool
+}
+
+// policyOf is what the interface asks of its table.
+func policyOf(i gateway.Interface) policy {
+	return policy{i.Masquerade, i.Destinations, i.Isolated}
+}
+
+// equal says whether both ask for the same.
+func (p policy) equal(other policy) bool {
+	return slices.Equal(p.masquerade, other.masquerade) && slices.Equal(p.destinations, other.destinations) &&
+		p.isolated == other.isolated
+}
+
 // observe says what the table asks for, and whether it is whole: exactly what
 // set makes for that.
-func (f *filter) observe(ctx context.Context) (masquerade []netip.Prefix, whole bool, err error) {
+func (f *filter) observe(ctx context.Context) (asks policy, whole bool, err error) {
 	const rounds = 2 // somebody may change other tables in between, and disturb the reading
 	for n := 0; n < rounds && !whole && err == nil && ctx.Err() == nil; n++ {
-		masquerade, whole, err = f.read(ctx)
+		asks, whole, err = f.read(ctx)
 	}
 	if err != nil {
 		err = fmt.Errorf("read table %s of nftables: %w", f.table, err)
 		_ = f.close()
 	}
-	return masquerade, whole, err
+	return asks, whole, err
 }
 
 // read is one try of observe.
-func (f *filter) read(ctx context.Context) ([]netip.Prefix, bool, error) {
+func (f *filter) read(ctx context.Context) (policy, bool, error) {
 	if err := f.open(); err != nil {
-		return nil, false, err
+		return policy{}, false, err
 	}
 	table, err := f.conn.ListTableOfFamily(f.table, nftables.TableFamilyINet)
 	if errors.Is(err, unix.ENOENT) {
-		return nil, false, nil
+		return policy{}, false, nil
 	}
 	if err != nil {
-		return nil, false, filterError(err)
+		return policy{}, false, filterError(err)
 	}
-	whole := table.Flags == 0
-	chains := f.chains(table)
-	// What is in the table is counted: chains, sets, maps, objects.
-	whole = whole && int(table.Use) == len(chains)
+	have := map[string]*nftables.Chain{}
 	var texts, comments []string
-	for _, want := range chains {
-		have, err := f.conn.ListChain(table, want.Name)
-		if errors.Is(err, unix.ENOENT) {
-			whole = false
+	for _, c := range chains(table, everything()) {
+		if have[c.Name], err = f.conn.ListChain(table, c.Name); errors.Is(err, unix.ENOENT) {
 			continue
 		}
 		if err != nil {
-			return nil, false, filterError(err)
+			return policy{}, false, filterError(err)
 		}
-		whole = whole && sameChain(have, want)
-		messages, err := again(ctx, func() ([][]byte, error) {
-			r := dumpRules(f.table, want.Name)
-			r.Sockets = f.raw
-			return r.Execute(unix.NETLINK_NETFILTER, 0)
-		})
+		t, c, err := f.readRules(ctx, c.Name)
 		if err != nil {
-			return nil, false, filterError(err)
+			return policy{}, false, err
 		}
-		for _, m := range messages {
-			text, comment, err := liveRule(m)
-			if err != nil {
-				return nil, false, err
-			}
-			texts, comments = append(texts, text), append(comments, comment)
+		texts, comments = append(texts, t...), append(comments, c...)
+	}
+	asks := asked(comments)
+	want, err := ruleTexts(rules(f.link, asks))
+	return asks, sameTable(table, have, chains(table, asks)) && slices.Equal(texts, want), err
+}
+
+// sameTable says whether a table and its chains are as they shall be, but for
+// the rules in them.
+func sameTable(t *nftables.Table, have map[string]*nftables.Chain, want []*nftables.Chain) bool {
+	for _, c := range want {
+		if have[c.Name] == nil || !sameChain(have[c.Name], c) {
+			return false
 		}
 	}
-	masquerade := prefixes(comments)
-	want, err := ruleTexts(rules(f.link, masquerade))
-	return masquerade, whole && slices.Equal(texts, want), err
+	// What is in the table is counted: chains, sets, maps, objects.
+	return t.Flags == 0 && int(t.Use) == len(want)
+}
+
+// readRules writes down the rules of a chain, and their comments.
+func (f *filter) readRules(ctx context.Context, chain string) (texts, comments []string, err error) {
+	messages, err := again(ctx, func() ([][]byte, error) {
+		r := dumpRules(f.table, chain)
+		r.Sockets = f.raw
+		return r.Execute(unix.NETLINK_NETFILTER, 0)
+	})
+	if err != nil {
+		return nil, nil, filterError(err)
+	}
+	for _, m := range messages {
+		text, comment, err := liveRule(m)
+		if err != nil {
+			return nil, nil, err
+		}
+		texts, comments = append(texts, text), append(comments, comment)
+	}
+	return texts, comments, nil
 }
 
 // ruleTexts writes down all the rules.
@@ -146,41 +182,68 @@ func ruleTexts(list []rule) ([]string, error) {
 	return out, nil
 }
 
-// chains are those of the table, in the order in which rules has their rules.
-func (f *filter) chains(t *nftables.Table) []*nftables.Chain {
-	accept := nftables.ChainPolicyAccept
-	return []*nftables.Chain{
-		{Name: chainNAT, Table: t, Type: nftables.ChainTypeNAT, Policy: &accept,
-			Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource},
-		{Name: chainForward, Table: t, Type: nftables.ChainTypeFilter, Policy: &accept,
-			Hooknum: nftables.ChainHookForward, Priority: nftables.ChainPriorityMangle},
+// chains are those of a table for p, in the order in which rules has their
+// rules.
+func chains(t *nftables.Table, p policy) []*nftables.Chain {
+	base := func(name string, typ nftables.ChainType, hook *nftables.ChainHook, priority *nftables.ChainPriority) *nftables.Chain {
+		accept := nftables.ChainPolicyAccept
+		return &nftables.Chain{Name: name, Table: t, Type: typ, Policy: &accept, Hooknum: hook, Priority: priority}
 	}
+	out := []*nftables.Chain{
+		base(chainNAT, nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource),
+		base(chainForward, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityMangle),
+	}
+	if p.isolated || len(p.destinations) > 0 {
+		out = append(out, base(chainReach, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter))
+	}
+	if len(p.destinations) > 0 {
+		out = append(out,
+			base(chainHost, nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter),
+			&nftables.Chain{Name: chainTo, Table: t},
+			&nftables.Chain{Name: chainFrom, Table: t})
+	}
+	return out
 }
+
+// everything is a policy that has all the chains.
+func everything() policy { return policy{destinations: make([]netip.Prefix, 1)} }
 
 // sameChain says whether a chain is as it shall be, but for its rules.
 func sameChain(have, want *nftables.Chain) bool {
-	return have.Type == want.Type &&
-		have.Policy != nil && *have.Policy == *want.Policy &&
-		have.Hooknum != nil && *have.Hooknum == *want.Hooknum &&
-		have.Priority != nil && *have.Priority == *want.Priority
+	return have.Type == want.Type && equal(have.Policy, want.Policy) &&
+		equal(have.Hooknum, want.Hooknum) && equal(have.Priority, want.Priority)
+}
+
+// equal compares what may not be there.
+func equal[T comparable](a, b *T) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return *a == *b
 }
 
 // set makes the table, in place of the one that may be there, in one step: no
 // packet meets anything between the old one and the new one.
-func (f *filter) set(masquerade []netip.Prefix) error {
+func (f *filter) set(p policy) error {
 	if err := f.open(); err != nil {
 		return err
 	}
+	f.draft(p, rules(f.link, p))
+	return f.flush("make")
+}
+
+// draft adds to the transaction a table with the chains for p and these rules,
+// in place of the one that may be there.
+func (f *filter) draft(p policy, list []rule) {
 	t := f.clear()
 	f.conn.AddTable(t)
-	chains := map[string]*nftables.Chain{}
-	for _, c := range f.chains(t) {
-		chains[c.Name] = f.conn.AddChain(c)
+	added := map[string]*nftables.Chain{}
+	for _, c := range chains(t, p) {
+		added[c.Name] = f.conn.AddChain(c)
 	}
-	for _, r := range rules(f.link, masquerade) {
-		f.conn.AddRule(&nftables.Rule{Table: t, Chain: chains[r.chain], Exprs: r.exprs, UserData: commentData(r.comment)})
+	for _, r := range list {
+		f.conn.AddRule(&nftables.Rule{Table: t, Chain: added[r.chain], Exprs: r.exprs, UserData: commentData(r.comment)})
 	}
-	return f.flush("make")
 }
 
 // remove takes the table away, if it is there.
@@ -226,9 +289,10 @@ func missing(err error) bool {
 // filterError says what the kernel lacks, and what to do.
 func filterError(err error) error {
 	if missing(err) {
-		return fmt.Errorf("this kernel lacks nftables, or a part of it that is needed to masquerade and to clamp the MSS: "+
-			"load its modules (modprobe -a nf_tables nft_chain_nat nft_masq nft_rt nft_exthdr), or enable CONFIG_NF_TABLES_INET, "+
-			"NFT_NAT, NFT_MASQ, NF_NAT_MASQUERADE and NFT_EXTHDR: %w", err)
+		return fmt.Errorf("this kernel lacks nftables, or a part of it that is needed to masquerade, to clamp the MSS, or to keep "+
+			"peers to their destinations: load its modules (modprobe -a nf_tables nft_chain_nat nft_masq nft_rt nft_exthdr nft_ct "+
+			"nft_fib_inet nft_fib_ipv4 nft_fib_ipv6), or enable CONFIG_NF_TABLES_INET, NFT_NAT, NFT_MASQ, NF_NAT_MASQUERADE, "+
+			"NFT_EXTHDR, NFT_CT and NFT_FIB_INET: %w", err)
 	}
 	return explain(err)
 }

@@ -44,12 +44,16 @@ func someFilter(t *testing.T, name string) *filter {
 
 func TestFilterIsReadAsItWasSet(t *testing.T) {
 	f := someFilter(t, "wg0")
-	for _, masquerade := range [][]netip.Prefix{nil, someSources, someSources[:1], someSources[3:5], nil} {
-		require.NoError(t, f.set(masquerade))
+	for _, p := range []policy{
+		{}, {masquerade: someSources}, {masquerade: someSources[:1]}, {masquerade: someSources[3:5]},
+		{isolated: true}, {destinations: someSources}, {destinations: someSources[:1], isolated: true},
+		{masquerade: someSources[1:], destinations: someSources[3:5]}, {destinations: many(300), isolated: true}, {},
+	} {
+		require.NoError(t, f.set(p))
 		have, whole, err := f.observe(t.Context())
 		require.NoError(t, err)
 		require.True(t, whole)
-		require.Equal(t, masquerade, have)
+		require.Equal(t, p, have)
 	}
 	require.NoError(t, f.remove())
 	require.NoError(t, f.remove(), "once more")
@@ -62,9 +66,26 @@ func TestFilterIsReadAsItWasSet(t *testing.T) {
 // Every field of every expression counts, and so do comment and order.
 func TestRulesAreComparedInFull(t *testing.T) {
 	f := someFilter(t, "wg0")
-	sources := []netip.Prefix{someSources[1], someSources[5]} // with a mask, and in whole bytes
-	require.NoError(t, f.set(sources))
-	require.NoError(t, f.write(rules("wg0", sources)))
+	// With a mask, and in whole bytes.
+	p := policy{masquerade: []netip.Prefix{someSources[1], someSources[5]}, destinations: someSources[4:5], isolated: true}
+	plant(t, f, p)
+
+	require.NoError(t, f.set(p))
+	other := newFilter(f.ns, "wg1")
+	require.NoError(t, other.set(p))
+	require.NoError(t, f.write(p, rules("wg1", p)))
+	_, whole, err := f.observe(t.Context())
+	require.NoError(t, err)
+	require.False(t, whole, "rules of another interface")
+	require.NoError(t, other.close())
+}
+
+// plant changes the rules for p in all ways, one after the other, and wants each
+// to be seen.
+func plant(t *testing.T, f *filter, p policy) {
+	t.Helper()
+	require.NoError(t, f.set(p))
+	require.NoError(t, f.write(p, rules("wg0", p)))
 	_, whole, err := f.observe(t.Context())
 	require.NoError(t, err)
 	require.True(t, whole, "written by hand, the same is the same")
@@ -72,7 +93,7 @@ func TestRulesAreComparedInFull(t *testing.T) {
 	right := f.kept(t)
 	var planted, refused int
 	try := func(list []rule, what string) {
-		if f.write(list) != nil {
+		if f.write(p, list) != nil {
 			refused++ // the kernel knows that it makes no sense
 			return
 		}
@@ -82,58 +103,51 @@ func TestRulesAreComparedInFull(t *testing.T) {
 		planted++
 		have, whole, err := f.observe(t.Context())
 		require.NoError(t, err)
-		require.False(t, whole && slices.Equal(have, sources), what)
+		require.False(t, whole && have.equal(p), what)
 	}
-	for r := range rules("wg0", sources) {
-		for e := range rules("wg0", sources)[r].exprs {
+	for r := range rules("wg0", p) {
+		for e := range rules("wg0", p)[r].exprs {
 			for n := 0; ; n++ {
-				list := rules("wg0", sources)
+				list := rules("wg0", p)
 				what, more := mutate(list[r].exprs[e], n)
 				if !more {
 					break
 				}
 				try(list, fmt.Sprintf("rule %d expression %d: %s", r, e, what))
 			}
-			list := rules("wg0", sources)
+			list := rules("wg0", p)
 			list[r].exprs = slices.Delete(list[r].exprs, e, e+1)
 			try(list, fmt.Sprintf("rule %d without expression %d", r, e))
 		}
-		list := rules("wg0", sources)
+		list := rules("wg0", p)
 		list[r].comment += "x"
 		try(list, fmt.Sprintf("rule %d: comment", r))
-		list = rules("wg0", sources)
+		list = rules("wg0", p)
 		list[r].exprs = append([]expr.Any{&expr.Counter{}}, list[r].exprs...)
 		try(list, fmt.Sprintf("rule %d: counter", r))
-		try(slices.Delete(rules("wg0", sources), r, r+1), fmt.Sprintf("without rule %d", r))
+		try(slices.Delete(rules("wg0", p), r, r+1), fmt.Sprintf("without rule %d", r))
 		if r > 0 {
-			list = rules("wg0", sources)
+			list = rules("wg0", p)
 			list[r], list[r-1] = list[r-1], list[r]
 			try(list, fmt.Sprintf("rules %d and %d swapped", r-1, r))
 		}
 	}
 	t.Logf("%d changes planted, %d refused by the kernel", planted, refused)
 	require.Greater(t, planted, 100, "not much of a test")
-
-	other := newFilter(f.ns, "wg1")
-	require.NoError(t, other.set(sources))
-	require.NoError(t, f.write(rules("wg1", sources)))
-	_, whole, err = f.observe(t.Context())
-	require.NoError(t, err)
-	require.False(t, whole, "rules of another interface")
-	require.NoError(t, other.close())
 }
 
-// write makes the table with these rules in place of ours.
-func (f *filter) write(list []rule) error {
-	t := f.clear()
-	f.conn.AddTable(t)
-	chains := map[string]*nftables.Chain{}
-	for _, c := range f.chains(t) {
-		chains[c.Name] = f.conn.AddChain(c)
+// many makes n networks, in order.
+func many(n int) []netip.Prefix {
+	out := make([]netip.Prefix, n)
+	for i := range out {
+		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}), 32)
 	}
-	for _, r := range list {
-		f.conn.AddRule(&nftables.Rule{Table: t, Chain: chains[r.chain], Exprs: r.exprs, UserData: commentData(r.comment)})
-	}
+	return out
+}
+
+// write makes the table with the chains for p and these rules in place of ours.
+func (f *filter) write(p policy, list []rule) error {
+	f.draft(p, list)
 	return f.conn.Flush()
 }
 
@@ -142,10 +156,13 @@ func (f *filter) write(list []rule) error {
 func (f *filter) kept(t *testing.T) string {
 	t.Helper()
 	var out []string
-	for _, chain := range []string{chainNAT, chainForward} {
+	for _, chain := range []string{chainNAT, chainForward, chainReach, chainHost, chainTo, chainFrom} {
 		r := dumpRules(f.table, chain)
 		r.Sockets = f.raw
 		messages, err := r.Execute(unix.NETLINK_NETFILTER, 0)
+		if errors.Is(err, unix.ENOENT) {
+			continue // none of these
+		}
 		require.NoError(t, err)
 		for _, m := range messages {
 			out = append(out, fmt.Sprintf("%x %x %x", attribute(m, nl.SizeofNfgenmsg, unix.NFTA_RULE_CHAIN),
@@ -170,6 +187,10 @@ func mutate(e expr.Any, n int) (what string, more bool) {
 	switch f := v.Field(n); f.Kind() {
 	case reflect.Bool:
 		f.SetBool(!f.Bool())
+	case reflect.String:
+		f.SetString(map[string]string{chainTo: chainFrom, chainFrom: chainTo, "": chainTo}[f.String()])
+	case reflect.Int64: // a verdict
+		f.SetInt(f.Int() ^ 1<<bit)
 	case reflect.Slice:
 		b := slices.Clone(f.Bytes())
 		if len(b) > 0 {

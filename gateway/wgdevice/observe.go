@@ -29,9 +29,10 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 		Exists: true,
 		Up:     link.Attrs().Flags&net.FlagUp != 0,
 		Interface: gateway.Interface{
-			Addrs:      s.Interface.Addrs[:0],
-			Masquerade: s.Interface.Masquerade[:0],
-			MTU:        link.Attrs().MTU,
+			Addrs:        s.Interface.Addrs[:0],
+			Masquerade:   s.Interface.Masquerade[:0],
+			Destinations: s.Interface.Destinations[:0],
+			MTU:          link.Attrs().MTU,
 		},
 		Routes:   s.Routes[:0],
 		Peers:    s.Peers[:0],
@@ -59,9 +60,11 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 
 // observeFilter looks at the filter table.
 func (d *Device) observeFilter(ctx context.Context, s *gateway.State) {
-	masquerade, whole, err := d.filter.observe(ctx)
+	asks, whole, err := d.filter.observe(ctx)
 	if s.Filtered = whole && err == nil; s.Filtered {
-		s.Interface.Masquerade = append(s.Interface.Masquerade, masquerade...)
+		s.Interface.Masquerade = append(s.Interface.Masquerade, asks.masquerade...)
+		s.Interface.Destinations = append(s.Interface.Destinations, asks.destinations...)
+		s.Interface.Isolated = asks.isolated
 	}
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())

@@ -3,6 +3,7 @@
 package wgdevice
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,13 +19,25 @@ import (
 const (
 	chainNAT     = "postrouting"
 	chainForward = "forward"
+	chainReach   = "reach"        // of what is forwarded
+	chainHost    = "reach-host"   // of what is for this machine
+	chainTo      = "destinations" // asked by both
+	chainFrom    = "sources"      // asked by the first
 )
 
-// What the comments of our rules say. The one of a masquerading rule goes on
-// with its prefix.
+// What the comments of our rules say. Those that end with a space go on with a
+// prefix.
 const (
-	commentNAT = "masquerade "
-	commentMSS = "MSS fits the path"
+	commentNAT      = "masquerade "
+	commentMSS      = "MSS fits the path"
+	commentIsolated = "peers are isolated"
+	commentPeers    = "from peer to peer"
+	commentTo       = "to "
+	commentFrom     = "from "
+	commentOwn      = "own addresses"
+	commentError    = "errors about packets of peers"
+	commentLink     = "neighbours"
+	commentNone     = "nothing else"
 )
 
 // rule is one rule of our table.
@@ -35,29 +48,45 @@ type rule struct {
 }
 
 // rules works out what is in the table of the interface.
-func rules(name string, masquerade []netip.Prefix) []rule {
-	out := make([]rule, 0, len(masquerade)+2)
-	for _, p := range masquerade {
-		out = append(out, rule{chainNAT, commentNAT + p.String(), masqueradeFrom(p, name)})
+func rules(name string, p policy) []rule {
+	out := make([]rule, 0, len(p.masquerade)+2*len(p.destinations)+20)
+	for _, m := range p.masquerade {
+		out = append(out, rule{chainNAT, commentNAT + m.String(), masqueradeFrom(m, name)})
 	}
 	// A segment that is too long for the tunnel, or for the way to it, would be
 	// dropped, and often nobody would tell the sender.
-	return append(out,
+	out = append(out,
 		rule{chainForward, commentMSS, clamp(expr.MetaKeyIIFNAME, name)},
 		rule{chainForward, commentMSS, clamp(expr.MetaKeyOIFNAME, name)})
+	return append(out, reach(name, p)...)
 }
 
 // masqueradeFrom matches packets from p that leave by another interface.
 func masqueradeFrom(p netip.Prefix, name string) []expr.Any {
-	const source4, source6 = 12, 8 // where the header has the source
-	family, offset := byte(unix.NFPROTO_IPV4), uint32(source4)
+	return slices.Concat(within(p, source), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: linkName(name)},
+		&expr.Masq{},
+	})
+}
+
+// end is one of the two ends of a packet's way: where its header has them in
+// IPv4 and IPv6.
+type end struct{ v4, v6 uint32 }
+
+// The ends.
+var (
+	source      = end{12, 8}  //nolint:gochecknoglobals // constants, as far as Go has them
+	destination = end{16, 24} //nolint:gochecknoglobals // constants, as far as Go has them
+)
+
+// within matches packets of which that end is in p.
+func within(p netip.Prefix, of end) []expr.Any {
+	family, offset := byte(unix.NFPROTO_IPV4), of.v4
 	if p.Addr().Is6() {
-		family, offset = unix.NFPROTO_IPV6, source6
+		family, offset = unix.NFPROTO_IPV6, of.v6
 	}
-	out := []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}},
-	}
+	out := fits(expr.MetaKeyNFPROTO, family)
 	// As nft(8) would write it: whole bytes without a mask.
 	size, whole := p.Addr().BitLen()/8, p.Bits()%8 == 0
 	if whole {
@@ -70,10 +99,15 @@ func masqueradeFrom(p netip.Prefix, name string) []expr.Any {
 		}
 		out = append(out, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: p.Masked().Addr().AsSlice()[:size]})
 	}
-	return append(out,
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: linkName(name)},
-		&expr.Masq{})
+	return out
+}
+
+// fits matches packets of which key is as given.
+func fits(key expr.MetaKey, data ...byte) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: key, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data},
+	}
 }
 
 // clamp sets the maximum segment size of a TCP connection that goes through the
@@ -84,18 +118,14 @@ func clamp(key expr.MetaKey, name string) []expr.Any {
 		flags, syn, rst = 13, 0x02, 0x04 // where TCP has its flags, and two of them
 		option, at, two = 2, 2, 2        // the option that has the size, where, and in how many bytes
 	)
-	return []expr.Any{
-		&expr.Meta{Key: key, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: linkName(name)},
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_TCP}},
+	return slices.Concat(fits(key, linkName(name)...), fits(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP), []expr.Any{
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: flags, Len: 1},
 		&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 1, Mask: []byte{syn | rst}, Xor: []byte{0}},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{syn}},
 		&expr.Rt{Register: 1, Key: expr.RtTCPMSS},
 		&expr.Byteorder{SourceRegister: 1, DestRegister: 1, Op: expr.ByteorderHton, Len: two, Size: two},
 		&expr.Exthdr{SourceRegister: 1, Type: option, Offset: at, Len: two, Op: expr.ExthdrOpTcpopt},
-	}
+	})
 }
 
 // linkName is a name as the kernel compares it.
@@ -105,11 +135,20 @@ func linkName(name string) []byte {
 	return b
 }
 
-// prefixes says which masquerading the rules ask for, by their comments.
-func prefixes(comments []string) []netip.Prefix {
+// asked says what the rules ask for, by their comments.
+func asked(comments []string) policy {
+	return policy{
+		masquerade:   prefixes(comments, commentNAT),
+		destinations: prefixes(comments, commentTo),
+		isolated:     slices.Contains(comments, commentIsolated),
+	}
+}
+
+// prefixes are those of the comments that begin with a word.
+func prefixes(comments []string, word string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, c := range comments {
-		text, ok := strings.CutPrefix(c, commentNAT)
+		text, ok := strings.CutPrefix(c, word)
 		if !ok {
 			continue
 		}
@@ -191,6 +230,9 @@ func writeExpr(b *strings.Builder, raw []byte) error {
 				return err
 			}
 			for _, f := range fields {
+				if name == "immediate" {
+					clearNested(f.Value)
+				}
 				if slices.ContainsFunc(f.Value, func(c byte) bool { return c != 0 }) {
 					data = append(data, fmt.Sprintf("%02d=%x", f.Attr.Type&typeMask, f.Value))
 				}
@@ -200,6 +242,15 @@ func writeExpr(b *strings.Builder, raw []byte) error {
 	slices.Sort(data)
 	fmt.Fprintf(b, "; %s %s", name, strings.Join(data, " "))
 	return nil
+}
+
+// clearNested takes a flag off the attribute that b begins with: in a verdict the
+// library sends it, and the kernel does not tell it.
+func clearNested(b []byte) {
+	const typ = 2 // where an attribute has its type
+	if len(b) >= unix.SizeofNlAttr {
+		binary.NativeEndian.PutUint16(b[typ:], binary.NativeEndian.Uint16(b[typ:])&typeMask)
+	}
 }
 
 // typeMask leaves out the flags of an attribute's type.
