@@ -64,6 +64,7 @@ func (s *source) location() location.Location {
 	l.Networks, l.Gateway, l.Reserved = list(s, s.prefix), list(s, s.addr), list(s, s.prefix)
 	l.Port, l.MTU = binary.BigEndian.Uint16(s.take(2)), int(int16(binary.BigEndian.Uint16(s.take(2))))
 	l.DNS, l.Search, l.AllowedIPs = list(s, s.addr), list(s, s.text), list(s, s.prefix)
+	l.Destinations, l.Isolated = list(s, s.prefix), s.byte()%2 == 1
 	l.ClientKeepalive = time.Duration(int64(binary.BigEndian.Uint64(s.take(8))))
 	return l.WithDefaults()
 }

@@ -73,6 +73,18 @@ type Location struct { //nolint:recvcheck // only Stamp writes
 	// Inner is how the network behind sees peers.
 	Inner Inner
 
+	// Destinations are the networks beyond the tunnel that peers may exchange
+	// packets with, masked, each once, DestinationsMax at most; none: all. The
+	// gateways see to it, in both directions: what clients send through the
+	// tunnel (AllowedIPs) is their own choice, and keeps nobody out. The
+	// resolvers in DNS can be reached besides. Which side spoke first is not
+	// asked, since a gateway that takes over cannot know.
+	Destinations []netip.Prefix
+	// Isolated keeps peers from each other, and from the networks behind each
+	// other; Destinations and DNS change nothing about that, so a server that is
+	// itself a peer cannot be reached by the others.
+	Isolated bool
+
 	// DNS and Search are the resolvers and search domains that clients use.
 	DNS    []netip.Addr
 	Search []string
@@ -140,5 +152,6 @@ func (l Location) Clone() Location {
 	l.DNS = slices.Clone(l.DNS)
 	l.Search = slices.Clone(l.Search)
 	l.AllowedIPs = slices.Clone(l.AllowedIPs)
+	l.Destinations = slices.Clone(l.Destinations)
 	return l
 }

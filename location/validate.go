@@ -31,7 +31,7 @@ func (l Location) WithDefaults() Location {
 // that is wrong. It knows nothing of other locations.
 func (l Location) Validate() error {
 	for _, check := range []func(Location) *FieldError{
-		checkTexts, checkNetworks, checkGateway, checkReserved, checkNumbers, checkClient, checkKey,
+		checkTexts, checkNetworks, checkGateway, checkReserved, checkNumbers, checkClient, checkReach, checkKey,
 	} {
 		if err := check(l); err != nil {
 			return err
@@ -155,12 +155,28 @@ func checkClient(l Location) *FieldError {
 			return fieldf(at("DNS", i), "%s is IPv4 written as IPv6: write %s", a, a.Unmap())
 		}
 	}
-	for i, p := range l.AllowedIPs {
+	return checkOnce("AllowedIPs", l.AllowedIPs)
+}
+
+// DestinationsMax is how many Destinations a location may have: gateways compare
+// packets with one after the other.
+const DestinationsMax = 256
+
+func checkReach(l Location) *FieldError {
+	if n := len(l.Destinations); n > DestinationsMax {
+		return fieldf("Destinations", "are %d: give at most %d, and wider ones where they are neighbours", n, DestinationsMax)
+	}
+	return checkOnce("Destinations", l.Destinations)
+}
+
+// checkOnce wants prefixes that are masked, and each once.
+func checkOnce(field string, all []netip.Prefix) *FieldError {
+	for i, p := range all {
 		if reason := canonical(p); reason != "" {
-			return fieldf(at("AllowedIPs", i), "%s %s", p, reason)
+			return fieldf(at(field, i), "%s %s", p, reason)
 		}
-		if j := slices.Index(l.AllowedIPs[:i], p); j >= 0 {
-			return fieldf(at("AllowedIPs", i), "%s is there already, as AllowedIPs[%d]: leave one out", p, j)
+		if j := slices.Index(all[:i], p); j >= 0 {
+			return fieldf(at(field, i), "%s is there already, as %s[%d]: leave one out", p, field, j)
 		}
 	}
 	return nil

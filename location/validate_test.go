@@ -100,6 +100,14 @@ var refused = map[string][]struct {
 		{"AllowedIPs[1]", func(l *location.Location) { l.AllowedIPs[1] = l.AllowedIPs[0] }, "there already, as AllowedIPs[0]"},
 		{"AllowedIPs[1]", func(l *location.Location) { l.AllowedIPs[1] = netip.Prefix{} }, "is not a prefix"},
 	},
+	"Destinations": {
+		{"Destinations[0]", func(l *location.Location) { l.Destinations[0] = netip.MustParsePrefix("10.60.0.1/16") }, "write 10.60.0.0/16"},
+		{"Destinations[1]", func(l *location.Location) { l.Destinations[1] = l.Destinations[0] }, "there already, as Destinations[0]"},
+		{"Destinations[1]", func(l *location.Location) { l.Destinations[1] = netip.Prefix{} }, "is not a prefix"},
+		{"Destinations[0]", func(l *location.Location) { l.Destinations[0] = netip.MustParsePrefix("::ffff:10.0.0.0/104") }, "write it as IPv4"},
+		{"Destinations", func(l *location.Location) { l.Destinations = many(257) }, "are 257: give at most 256"},
+	},
+	"Isolated": nil,
 	"ClientKeepalive": {
 		{"ClientKeepalive", keepalive(0), "1 to 65535"},
 		{"ClientKeepalive", keepalive(-2), "1 to 65535"},
@@ -122,6 +130,15 @@ func networks(all ...string) edit {
 
 func gateway(all ...string) edit {
 	return func(l *location.Location) { l.Gateway = addrs(all...) }
+}
+
+// many makes n networks.
+func many(n int) []netip.Prefix {
+	out := make([]netip.Prefix, n)
+	for i := range out {
+		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)}), 32)
+	}
+	return out
 }
 
 func keepalive(d time.Duration) edit {
@@ -161,6 +178,9 @@ func TestValidateTakesTheEndsOfEachRange(t *testing.T) {
 		"no keepalive":           keepalive(location.KeepaliveOff),
 		"inner not said":         func(l *location.Location) { l.Inner = "" },
 		"nothing for clients":    func(l *location.Location) { l.DNS, l.Search, l.AllowedIPs = nil, nil, nil },
+		"no destinations":        func(l *location.Location) { l.Destinations = nil },
+		"all destinations":       func(l *location.Location) { l.Destinations = prefixes("::/0", "10.0.0.0/8", "0.0.0.0/0") },
+		"256 destinations":       func(l *location.Location) { l.Destinations = many(location.DestinationsMax) },
 		"63 characters":          func(l *location.Location) { l.Name = strings.Repeat("ä", 63) },
 		"a resolver on loopback": func(l *location.Location) { l.DNS = addrs("127.0.0.53") },
 	} {

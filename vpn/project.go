@@ -56,7 +56,7 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 	}
 	face := gateway.Interface{
 		Key: key, Port: l.Port, MTU: l.MTU, Mark: l.Mark,
-		Addrs: sorted(l.GatewayAddrs()),
+		Addrs: sorted(l.GatewayAddrs()), Destinations: reach(l), Isolated: l.Isolated,
 	}
 	switch l.Inner {
 	case "", location.SNAT:
@@ -66,6 +66,22 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 		return fail(fmt.Errorf("this software does not know what Inner %q means", l.Inner))
 	}
 	return face, nil
+}
+
+// reach works out what a location's peers may reach: all, or its destinations and
+// the resolvers that clients are told.
+func reach(l location.Location) []netip.Prefix {
+	if len(l.Destinations) == 0 {
+		return nil
+	}
+	out := slices.Clone(l.Destinations)
+	for _, a := range l.DNS {
+		p := netip.PrefixFrom(a, a.BitLen())
+		if !slices.ContainsFunc(out, func(d netip.Prefix) bool { return location.Contains(d, p) }) {
+			out = append(out, p)
+		}
+	}
+	return sorted(out)
 }
 
 // grant works out a device's row in a location. Whether the location grants

@@ -108,6 +108,21 @@ func TestProject(t *testing.T) {
 			c.Interface.Masquerade = nil
 		}), ""},
 		"snat": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.Inner = "snat" }, whole, ""},
+		"isolated": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.Isolated = true }, with(whole, func(c *gateway.Config) {
+			c.Interface.Isolated = true
+		}), ""},
+		"destinations, and resolvers with them": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Destinations = prefixes("fd60::/64", "10.60.0.0/16")
+			l.DNS = []netip.Addr{
+				netip.MustParseAddr("2001:db8::53"), netip.MustParseAddr("9.9.9.9"), netip.MustParseAddr("9.9.9.9"),
+				netip.MustParseAddr("10.60.0.53"),
+			}
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Destinations = prefixes("9.9.9.9/32", "10.60.0.0/16", "2001:db8::53/128", "fd60::/64")
+		}), ""},
+		"resolvers alone restrict nothing": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.DNS = []netip.Addr{netip.MustParseAddr("10.60.0.53")}
+		}, whole, ""},
 		"another gateway address": {func(_ *vpn.View, l *loc, _ *peer.Device) {
 			l.Gateway = []netip.Addr{netip.MustParseAddr("10.20.0.9")}
 		}, with(whole, func(c *gateway.Config) { c.Interface.Addrs[0] = netip.MustParsePrefix("10.20.0.9/16") }), ""},
@@ -145,6 +160,14 @@ func TestProject(t *testing.T) {
 	}
 }
 
+func prefixes(list ...string) []netip.Prefix {
+	out := make([]netip.Prefix, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}
+
 func with(c gateway.Config, edit func(*gateway.Config)) gateway.Config {
 	c = c.Clone()
 	edit(&c)
@@ -177,8 +200,8 @@ func viewDiff(a, b vpn.View) string {
 // Each has to be named here.
 func TestProjectKnowsEveryField(t *testing.T) {
 	known := map[reflect.Type]string{
-		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Disabled PublicKey Key" +
-			" | Rev Name Reserved AllowOverlap Host DNS Search AllowedIPs ClientKeepalive", // for clients, people and stores
+		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Destinations Isolated DNS Disabled PublicKey Key" +
+			" | Rev Name Reserved AllowOverlap Host Search AllowedIPs ClientKeepalive", // for clients, people and stores
 		reflect.TypeFor[peer.Device]():   "ID Key Disabled Standing Peers | Name Owner",
 		reflect.TypeFor[peer.Standing](): "Disabled | Groups",
 		reflect.TypeFor[peer.Peer]():     "Location Disabled Addrs Routes | Rev",
@@ -207,7 +230,12 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 	switch n := pick(20); {
 	case n < 5:
 		_, err = s.Locations().Update(ctx, "office", func(l *location.Location) error {
-			switch pick(8) {
+			switch pick(9) {
+			case 8:
+				if l.ID != "" {
+					l.Destinations, l.Isolated = prefixes("10.60.0.0/16", "fd60::/64")[:pick(3)], pick(2) == 0
+					l.DNS = []netip.Addr{addr(pick(3))}
+				}
 			case 0:
 				*l = location.Location{}
 			case 1:

@@ -160,6 +160,8 @@ func Full(id location.ID) location.Location {
 		Reserved:     []netip.Prefix{netip.MustParsePrefix("10.1.255.0/24"), netip.MustParsePrefix("fd01::ff00/120")},
 		AllowOverlap: true,
 		Host:         "vpn.example.org", Port: 65535, MTU: 9000, Mark: 1<<32 - 1, Inner: location.Routed,
+		Destinations:    []netip.Prefix{netip.MustParsePrefix("10.60.0.0/16"), netip.MustParsePrefix("fd60::/48")},
+		Isolated:        true,
 		DNS:             []netip.Addr{netip.MustParseAddr("10.1.0.9"), netip.MustParseAddr("fd01::9")},
 		Search:          []string{"corp.example.org", "example.org"},
 		AllowedIPs:      []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")},
@@ -270,6 +272,9 @@ func scribble(l location.Location) {
 	}
 	for i := range l.AllowedIPs {
 		l.AllowedIPs[i] = netip.MustParsePrefix("192.0.2.0/24")
+	}
+	for i := range l.Destinations {
+		l.Destinations[i] = netip.MustParsePrefix("192.0.2.0/24")
 	}
 }
 

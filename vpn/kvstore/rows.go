@@ -29,6 +29,8 @@ type locationRow struct {
 	MTU             int            `json:"mtu,omitzero"`
 	Mark            uint32         `json:"mark,omitzero"`
 	Inner           location.Inner `json:"inner,omitzero"`
+	Destinations    []netip.Prefix `json:"destinations,omitempty"`
+	Isolated        bool           `json:"isolated,omitzero"`
 	DNS             []netip.Addr   `json:"dns,omitempty"`
 	Search          []string       `json:"search,omitempty"`
 	AllowedIPs      []netip.Prefix `json:"allowed_ips,omitempty"`
