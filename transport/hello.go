@@ -3,7 +3,9 @@ package transport
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -52,7 +54,7 @@ func meet(said *pb.End, v Verified, addr string, now time.Time) (Peer, error) {
 		return Peer{}, fmt.Errorf("%w: it says that it is %.300q, and its certificate %s", ErrHello, said.GetIdentity(), v.Identity)
 	}
 	p := Peer{
-		Identity: v.Identity, Instance: said.GetInstance(), Software: said.GetSoftware(),
+		Identity: v.Identity, Instance: clean(said.GetInstance()), Software: clean(said.GetSoftware()),
 		RenewOnly: v.Expired, Certificate: v.Certificate, Addr: addr, Since: now,
 	}
 	if t := said.GetNow(); t != nil {
@@ -61,15 +63,25 @@ func meet(said *pb.End, v Verified, addr string, now time.Time) (Peer, error) {
 	return p, nil
 }
 
+// clean takes out what a terminal would obey.
+func clean(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return '?'
+		}
+		return r
+	}, s)
+}
+
 // choose finds the version that a link speaks: the newest that both ends do.
 func choose(ours *pb.End, theirs *pb.End) (uint32, error) {
 	switch {
 	case theirs.GetNewest() < ours.GetOldest():
 		return 0, fmt.Errorf("%w: %s (%s) speaks version %d at most, and %s (%s) needs %d: upgrade the former", ErrTooOld,
-			theirs.GetIdentity(), theirs.GetSoftware(), theirs.GetNewest(), ours.GetIdentity(), ours.GetSoftware(), ours.GetOldest())
+			theirs.GetIdentity(), clean(theirs.GetSoftware()), theirs.GetNewest(), ours.GetIdentity(), ours.GetSoftware(), ours.GetOldest())
 	case theirs.GetOldest() > ours.GetNewest():
 		return 0, fmt.Errorf("%w: %s (%s) needs version %d, and %s (%s) speaks %d at most: upgrade the latter first", ErrTooNew,
-			theirs.GetIdentity(), theirs.GetSoftware(), theirs.GetOldest(), ours.GetIdentity(), ours.GetSoftware(), ours.GetNewest())
+			theirs.GetIdentity(), clean(theirs.GetSoftware()), theirs.GetOldest(), ours.GetIdentity(), ours.GetSoftware(), ours.GetNewest())
 	}
 	return min(ours.GetNewest(), theirs.GetNewest()), nil
 }
@@ -89,10 +101,10 @@ func farewell(why error) *pb.HelloResponse {
 func heard(g *pb.Goodbye) error {
 	for _, w := range words {
 		if w.Word == g.GetWord() {
-			return told{is: w.Is, text: g.GetText()}
+			return told{is: w.Is, text: clean(g.GetText())}
 		}
 	}
-	return fmt.Errorf("transport: the other end ended the link: %s", g.GetText())
+	return fmt.Errorf("transport: the other end ended the link: %s", clean(g.GetText()))
 }
 
 // told is an error that the other end told us.

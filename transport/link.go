@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -256,15 +257,23 @@ func (e *ends) watch(ctx context.Context, c *conn, end func(error)) {
 	chain := c.ConnectionState().PeerCertificates
 	t := time.NewTicker(checkEvery)
 	defer t.Stop()
+	var judged []*x509.Certificate // the roots by which all of it was looked at
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			if _, err := e.verify(c, chain); err != nil {
-				end(err)
-				return
-			}
+		}
+		var err error
+		if roots := e.cfg.Holder.Get().Roots(); !slices.Equal(roots, judged) {
+			_, err = e.verify(c, chain)
+			judged = roots
+		} else if e.cfg.Check != nil {
+			err = e.cfg.Check(chain[0])
+		}
+		if err != nil {
+			end(err)
+			return
 		}
 	}
 }

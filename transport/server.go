@@ -126,7 +126,7 @@ type session struct {
 
 // validation is one for all: its first use of each message is slow.
 var validation = sync.OnceValue(func() connect.Option { //nolint:gochecknoglobals // a constant that takes a while to make
-	return connect.WithInterceptors(validate.NewInterceptor())
+	return connect.WithInterceptors(validate.NewInterceptor(validate.WithValidateResponses()))
 })
 
 func (s *Server) session(ctx context.Context, c *conn) error {
@@ -195,6 +195,7 @@ func (x *session) enter(p Peer) error {
 		}
 	}
 	s.sessions[x] = true
+	s.cfg.Trace.Up(p) // here, so that it comes before Down
 	return nil
 }
 
@@ -263,7 +264,6 @@ func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.
 		cfg.Log.InfoContext(ctx, "refused", "addr", x.conn.addr(), "error", err)
 		return wire.Encode(words, err)
 	}
-	cfg.Trace.Up(peer)
 	cfg.Log.InfoContext(ctx, "link up", "peer", peer.Identity.String(), "software", peer.Software, "skew", peer.Skew)
 	err = out.Send(&pb.HelloResponse{Word: &pb.HelloResponse_Welcome{
 		Welcome: &pb.Welcome{End: ours, Version: peer.Version, RenewOnly: peer.RenewOnly},

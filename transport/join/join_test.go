@@ -27,10 +27,10 @@ type core struct {
 	addr string // where it listens
 }
 
-func newCore(t *testing.T, name string, d *transporttest.Deployment) core {
+func newCore(t *testing.T, d *transporttest.Deployment) core {
 	t.Helper()
 	if d == nil {
-		d = transporttest.New(t, name, nil)
+		d = transporttest.New(t, "acme", nil)
 	}
 	server, err := transport.NewServer(transport.Config{Holder: d.Holder(), Roles: []transport.Role{transport.Gateway}, Check: d.Check}, join.Handlers(d))
 	require.NoError(t, err)
@@ -58,18 +58,15 @@ func key(t *testing.T) crypto.Signer {
 }
 
 // try joins by dialling in, within a time.
-func try(t *testing.T, token join.Token, k crypto.Signer, at ...string) (transport.Credentials, error) {
+func try(t *testing.T, token join.Token, k crypto.Signer) (transport.Credentials, error) {
 	t.Helper()
-	if len(at) > 0 {
-		token.Cores = at
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	return join.Run(ctx, join.Config{Token: token, Role: transport.Gateway, Key: k})
 }
 
 func TestJoiningWithOneToken(t *testing.T) {
-	c := newCore(t, "acme", nil)
+	c := newCore(t, nil)
 	who := c.Identity(transport.Gateway, "gw1")
 	check := func(t *testing.T, got transport.Credentials, k crypto.Signer) {
 		t.Helper()
@@ -111,7 +108,7 @@ func TestJoiningIsRefused(t *testing.T) {
 	var mu sync.Mutex
 	shift := func(by time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(by) }
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
-	c := newCore(t, "acme", transporttest.New(t, "acme", func(cfg *authority.Config) { cfg.Now = clock }))
+	c := newCore(t, transporttest.New(t, "acme", func(cfg *authority.Config) { cfg.Now = clock }))
 	token := func(t *testing.T, id string) join.Token {
 		t.Helper()
 		tok, err := c.NewToken(t.Context(), authority.TokenConfig{Identity: c.Identity(transport.Gateway, id), Cores: []string{c.addr}})
@@ -168,7 +165,7 @@ func TestJoiningIsRefused(t *testing.T) {
 		require.NoError(t, err, "a new token for the same name works")
 	})
 	t.Run("another core's root", func(t *testing.T) {
-		other := newCore(t, "acme", nil)
+		other := newCore(t, nil)
 		tok := token(t, "gw5")
 		tok.Cores = []string{other.addr}
 		refused(t, tok, join.ErrRoot, "its root has another fingerprint than the token says")
@@ -224,7 +221,7 @@ func token2(t *testing.T, c core) join.Token {
 }
 
 func TestOneOfManyKeysGetsAToken(t *testing.T) {
-	c := newCore(t, "acme", nil)
+	c := newCore(t, nil)
 	token, err := c.NewToken(t.Context(), authority.TokenConfig{Identity: c.Identity(transport.Gateway, "gw1"), Cores: []string{c.addr}})
 	require.NoError(t, err)
 	var wg sync.WaitGroup
@@ -251,7 +248,7 @@ func TestOneOfManyKeysGetsAToken(t *testing.T) {
 
 // Whoever connects to a machine that waits, and is not the core, changes nothing.
 func TestStrangersDoNotDisturbAJoin(t *testing.T) {
-	c, other := newCore(t, "acme", nil), newCore(t, "acme", nil)
+	c, other := newCore(t, nil), newCore(t, nil)
 	ln := listen(t)
 	addr := ln.Addr().String()
 	// Another deployment's core dials there, too, and somebody says nothing.

@@ -74,7 +74,7 @@ func TestTokensDoNotPrint(t *testing.T) {
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", "token", tok)
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%x", "%q", "%d"} {
 		for _, v := range []any{tok, &tok, []join.Token{tok}, join.VerifierOf(tok.Secret()), struct{ T join.Token }{tok}, join.Config{Token: tok}} {
-			log.WriteString(fmt.Sprintf(verb, v))
+			_, _ = fmt.Fprintf(&log, verb, v)
 		}
 	}
 	secret := tok.Secret()

@@ -71,9 +71,9 @@ func TestADirectoryThatIsNotOursAloneIsRefused(t *testing.T) {
 	require.NoError(t, os.Mkdir(readable, 0o700))
 	require.NoError(t, os.Chmod(readable, 0o750))
 	refused(readable, "has mode 0750: take the rights of others away with: chmod go= ")
-	real, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
-	require.NoError(t, os.Mkdir(real, 0o700))
-	require.NoError(t, os.Symlink(real, link))
+	target, link := filepath.Join(dir, "real"), filepath.Join(dir, "link")
+	require.NoError(t, os.Mkdir(target, 0o700))
+	require.NoError(t, os.Symlink(target, link))
 	refused(link, "is no directory")
 	if os.Geteuid() == 0 {
 		foreign := filepath.Join(dir, "foreign")

@@ -4,6 +4,7 @@
 package transporttest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
@@ -123,7 +124,8 @@ type faulty struct {
 	f    *Faults
 	done chan struct{}
 	once sync.Once
-	lost bool // something, or to be closed; under f.mu
+	held []byte // what came while nothing passed; the reader's
+	lost bool   // something, or to be closed; under f.mu
 
 	mu          sync.Mutex
 	read, write time.Time
@@ -157,10 +159,19 @@ func (c *faulty) pass(deadline func() time.Time) error {
 }
 
 func (c *faulty) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
+	n, err := len(c.held), error(nil)
+	if n > 0 {
+		n = copy(b, c.held)
+	} else {
+		n, err = c.Conn.Read(b)
+	}
 	if passErr := c.pass(func() time.Time { return c.deadline(&c.read) }); passErr != nil {
+		if len(c.held) == 0 {
+			c.held = bytes.Clone(b[:n])
+		}
 		return 0, passErr
 	}
+	c.held = c.held[min(n, len(c.held)):]
 	if c.hasLost() {
 		return 0, ErrCut
 	}
