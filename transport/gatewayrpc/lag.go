@@ -8,7 +8,7 @@ const (
 	lagWindow = 2 * time.Minute
 	lagFew    = 16
 	// drift is how far clocks may run apart: a part in so many.
-	drift = 5000
+	drift = 10_000
 )
 
 // Lag works out how long the messages of one sender were under way, though its clock

@@ -162,7 +162,7 @@ func statusParts(s gateway.Status, now time.Time) iter.Seq[*pb.ReportRequest] {
 			if first {
 				m = &pb.Status{
 					Epoch: s.Epoch, Applied: toRevision(s.Applied), Verified: toRevision(s.Verified), Drifts: s.Drifts,
-					Full: s.Full, Ready: s.Ready, Backend: text(s.Backend, maxText), Version: text(s.Version, maxText),
+					Full: s.Full, Ready: s.Ready, Restored: s.Restored, Backend: text(s.Backend, maxText), Version: text(s.Version, maxText),
 				}
 			}
 			var f filling
@@ -221,7 +221,7 @@ func (j *statuses) add(m *pb.ReportRequest) (whole bool, err error) {
 	if !j.more {
 		j.s = gateway.Status{
 			Epoch: part.GetEpoch(), Applied: fromRevision(part.GetApplied()), Verified: fromRevision(part.GetVerified()),
-			Drifts: part.GetDrifts(), Full: part.GetFull(), Ready: part.GetReady(),
+			Drifts: part.GetDrifts(), Full: part.GetFull(), Ready: part.GetReady(), Restored: part.GetRestored(),
 			Backend: part.GetBackend(), Version: part.GetVersion(),
 		}
 	} else if len(part.GetFailed())+len(part.GetDrift())+len(part.GetSeen()) == 0 {

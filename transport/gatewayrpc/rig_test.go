@@ -110,9 +110,17 @@ func (c config) serve(origin gateway.ControlPlane) http.Handler {
 // onPipes serves origin over connections in memory.
 func onPipes(tb testing.TB, origin gateway.ControlPlane, cfg config) *wire {
 	tb.Helper()
+	w := onHandler(tb, cfg.serve(origin))
+	w.cfg = cfg.client
+	return w
+}
+
+// onHandler serves a handler over connections in memory.
+func onHandler(tb testing.TB, h http.Handler) *wire {
+	tb.Helper()
 	l := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
 	srv := &http.Server{
-		Handler: cfg.serve(origin), Protocols: protocols(), ReadHeaderTimeout: time.Minute,
+		Handler: h, Protocols: protocols(), ReadHeaderTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0),
 	}
 	served := make(chan struct{})
@@ -121,7 +129,7 @@ func onPipes(tb testing.TB, origin gateway.ControlPlane, cfg config) *wire {
 	t := &http.Transport{Protocols: protocols(), DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return w.keep(l.dial(ctx))
 	}}
-	w.everybody = everybody{&http.Client{Transport: t}, "http://core", cfg.client}
+	w.everybody = everybody{&http.Client{Transport: t}, "http://core", gatewayrpc.ClientConfig{}}
 	tb.Cleanup(func() {
 		w.Cut()
 		t.CloseIdleConnections()
