@@ -1,6 +1,8 @@
 package location
 
 import (
+	"context"
+	"errors"
 	"fmt"
 
 	"github.com/holdfastvpn/holdfast/vpn/seal"
@@ -30,4 +32,37 @@ func (l *Location) setKey(keys *seal.Keyring, key wgkey.Private) {
 	raw := key.Reveal()
 	l.PublicKey = key.Public()
 	l.Key = keys.Seal(raw[:], l.KeyBound())
+}
+
+// Reseal seals every private key anew that was not sealed with the ring's first
+// key, and returns how many: a step in the rotation of the ring. One that cannot
+// be opened stays, and is in the error; the others are done all the same.
+func (s *Service) Reseal(ctx context.Context) (int, error) {
+	all, err := s.store.List(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("location: seal keys anew: %w", err)
+	}
+	var done int
+	var errs []error
+	for _, l := range all {
+		if !s.keys.Stale(l.Key) {
+			continue
+		}
+		_, err := s.store.Update(ctx, l.ID, func(l *Location) error {
+			if l.ID == "" || !s.keys.Stale(l.Key) {
+				return nil // it went, or somebody else did it
+			}
+			key, err := l.Reveal(s.keys)
+			if err == nil {
+				l.setKey(s.keys, key)
+			}
+			return err
+		})
+		if err != nil {
+			errs = append(errs, fmt.Errorf("location: seal the key of %q anew: %w", l.Name, err))
+			continue
+		}
+		done++
+	}
+	return done, errors.Join(errs...)
 }

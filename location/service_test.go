@@ -327,3 +327,45 @@ func TestErrorsOfTheStoreComeThrough(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	require.ErrorIs(t, s.Delete(ctx, "a"), context.Canceled)
 }
+
+// A ring is rotated in three steps, and what cannot be opened is named and left.
+func TestReseal(t *testing.T) {
+	store := locationtest.NewStore()
+	old, fresh := seal.NewKey(), seal.NewKey()
+	keys, err := seal.New(old)
+	require.NoError(t, err)
+	s := service(t, store, keys)
+	secrets := map[location.ID]wgkey.Private{}
+	for i, name := range []string{"a", "b", "c"} {
+		l, err := s.Create(t.Context(), named(name, fmt.Sprintf("10.%d.0.0/16", 20+i)))
+		require.NoError(t, err)
+		secrets[l.ID], err = s.Reveal(l)
+		require.NoError(t, err)
+	}
+	n, err := s.Reseal(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, n)
+
+	require.NoError(t, keys.Replace(fresh, old))
+	all, err := s.List(t.Context())
+	require.NoError(t, err)
+	_, err = store.Update(t.Context(), all[1].ID, func(l *location.Location) error { l.Key = "hf1.damaged"; return nil })
+	require.NoError(t, err)
+	n, err = s.Reseal(t.Context())
+	require.Equal(t, 2, n)
+	require.ErrorIs(t, err, seal.ErrUnreadable)
+	require.ErrorContains(t, err, `"b"`)
+
+	require.NoError(t, keys.Replace(fresh))
+	for _, l := range all {
+		now, err := s.Get(t.Context(), l.ID)
+		require.NoError(t, err)
+		key, err := s.Reveal(now)
+		if l.Name == "b" {
+			require.ErrorIs(t, err, seal.ErrUnreadable)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, secrets[l.ID], key)
+	}
+}

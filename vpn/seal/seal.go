@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"unique"
 
 	"golang.org/x/crypto/chacha20poly1305"
@@ -87,7 +88,10 @@ func (k Key) id() string {
 // Keyring seals with its first key and opens with any. It is safe for
 // concurrent use, and prints as the ids of its keys. Make one with New or
 // Ephemeral.
-type Keyring struct {
+type Keyring struct{ now *atomic.Pointer[ring] }
+
+// ring is the keys of a moment; constant.
+type ring struct {
 	first string
 	ids   []string
 	keys  map[string]func() cipher.AEAD // functions, because those never print what they hold
@@ -96,10 +100,31 @@ type Keyring struct {
 // New makes a ring. It fails without a key, with the same key twice, and with a
 // key that is all zero.
 func New(keys ...Key) (*Keyring, error) {
+	now, err := newRing(keys)
+	if err != nil {
+		return nil, err
+	}
+	r := &Keyring{now: new(atomic.Pointer[ring])}
+	r.now.Store(now)
+	return r, nil
+}
+
+// Replace makes the keys be others, as New would, for all who have the ring: the
+// first step of a rotation puts a new key before the old ones, the last leaves
+// the old ones out. On an error the ring is as it was.
+func (r *Keyring) Replace(keys ...Key) error {
+	now, err := newRing(keys)
+	if err == nil {
+		r.now.Store(now)
+	}
+	return err
+}
+
+func newRing(keys []Key) (*ring, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: a keyring needs at least one key")
 	}
-	r := &Keyring{keys: make(map[string]func() cipher.AEAD, len(keys))}
+	r := &ring{keys: make(map[string]func() cipher.AEAD, len(keys))}
 	for i, k := range keys {
 		if k == (Key{}) {
 			return nil, fmt.Errorf("seal: key %d of the ring is all zero", i+1)
@@ -131,15 +156,16 @@ func Ephemeral() *Keyring {
 }
 
 // String returns the ids of the ring's keys, the sealing one first.
-func (r *Keyring) String() string { return "keyring(" + strings.Join(r.ids, " ") + ")" }
+func (r *Keyring) String() string { return "keyring(" + strings.Join(r.now.Load().ids, " ") + ")" }
 
 // Seal closes secret for the place named by bound, such as
 // "location/ID/key". Two calls with the same arguments give different texts.
 func (r *Keyring) Seal(secret []byte, bound string) Text {
 	nonce := make([]byte, chacha20poly1305.NonceSizeX, chacha20poly1305.NonceSizeX+len(secret)+chacha20poly1305.Overhead)
 	_, _ = rand.Read(nonce) // never fails: crypto/rand ends the program instead
-	sealed := r.keys[r.first]().Seal(nonce, nonce, secret, []byte(version+"/"+bound))
-	return Text(version + "." + r.first + "." + base64.RawURLEncoding.EncodeToString(sealed))
+	now := r.now.Load()
+	sealed := now.keys[now.first]().Seal(nonce, nonce, secret, []byte(version+"/"+bound))
+	return Text(version + "." + now.first + "." + base64.RawURLEncoding.EncodeToString(sealed))
 }
 
 // Open returns what Seal closed for the same bound, or an error that is
@@ -149,7 +175,7 @@ func (r *Keyring) Open(t Text, bound string) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", ErrUnreadable, bound, err)
 	}
-	key := r.keys[id]
+	key := r.now.Load().keys[id]
 	if key == nil {
 		return nil, fmt.Errorf("%w: %s: sealed with key %s, which is not in the ring: add that key", ErrUnreadable, bound, id)
 	}
@@ -174,7 +200,7 @@ func (r *Keyring) Stale(t Text) bool {
 		return false
 	}
 	id, _, err := t.split()
-	return err != nil || id != r.first
+	return err != nil || id != r.now.Load().first
 }
 
 func (t Text) split() (id, body string, err error) {

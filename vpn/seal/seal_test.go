@@ -210,3 +210,26 @@ func FuzzOpen(f *testing.F) {
 		require.Equal(t, "row/1", bound)
 	})
 }
+
+// A ring that somebody holds rotates under them.
+func TestReplace(t *testing.T) {
+	old, fresh := seal.NewKey(), seal.NewKey()
+	r, err := seal.New(old)
+	require.NoError(t, err)
+	text := r.Seal([]byte("secret"), "row/1")
+	require.NoError(t, r.Replace(fresh, old))
+	require.True(t, r.Stale(text))
+	b, err := r.Open(text, "row/1")
+	require.NoError(t, err)
+	again := r.Seal(b, "row/1")
+	require.False(t, r.Stale(again))
+	require.Error(t, r.Replace())
+	require.Error(t, r.Replace(fresh, fresh))
+	_, err = r.Open(text, "row/1")
+	require.NoError(t, err, "what was refused changes nothing")
+	require.NoError(t, r.Replace(fresh))
+	_, err = r.Open(text, "row/1")
+	require.ErrorIs(t, err, seal.ErrUnreadable)
+	_, err = r.Open(again, "row/1")
+	require.NoError(t, err)
+}
