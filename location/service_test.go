@@ -349,8 +349,12 @@ func TestReseal(t *testing.T) {
 	require.NoError(t, keys.Replace(fresh, old))
 	all, err := s.List(t.Context())
 	require.NoError(t, err)
-	_, err = store.Update(t.Context(), all[1].ID, func(l *location.Location) error { l.Key = "hf1.damaged"; return nil })
-	require.NoError(t, err)
+	for _, l := range all {
+		if l.Name == "b" {
+			_, err = store.Update(t.Context(), l.ID, func(l *location.Location) error { l.Key = "hf1.damaged"; return nil })
+			require.NoError(t, err)
+		}
+	}
 	n, err = s.Reseal(t.Context())
 	require.Equal(t, 2, n)
 	require.ErrorIs(t, err, seal.ErrUnreadable)
