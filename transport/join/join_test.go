@@ -104,7 +104,7 @@ func TestJoiningWithOneToken(t *testing.T) {
 
 // proves P14: whom a join is refused, and that both ends use the same words.
 func TestJoiningIsRefused(t *testing.T) {
-	now := time.Now()
+	now := time.Now().Truncate(time.Second) // as tokens do
 	var mu sync.Mutex
 	shift := func(by time.Duration) { mu.Lock(); defer mu.Unlock(); now = now.Add(by) }
 	clock := func() time.Time { mu.Lock(); defer mu.Unlock(); return now }
