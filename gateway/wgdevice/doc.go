@@ -27,6 +27,9 @@
 //   - The filter table is named after the interface, "holdfast-wg0" in family
 //     inet, and belongs to us as a whole: any change in it is drift. Rules of
 //     others are never touched.
+//   - The same table keeps peers to Interface.Destinations, and from each other
+//     if they are Isolated, packet by packet and without knowing connections. It
+//     lets pass or drops for itself: another table may still drop the rest.
 //   - Forwarding is switched on where Configure asks for it, never off again.
 //     Where it could not be, State.Problems says why.
 //

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -77,6 +78,7 @@ func newTown(t *testing.T, back wgdevice.Backend) *town {
 	p.wantGate = gate(p.wantGate.Peers[0], gateway.Peer{
 		Key: key.Public(), AllowedIPs: list("10.20.0.3/32", "10.70.0.0/24", "fd20::3/128", "fd70::/64"),
 	})
+	reconcile(t, p.gate, p.wantGate) // before somebody knocks in vain, and waits 5 s
 	w.other = open(t, inside(w.second, back))
 	reconcile(t, w.other, gateway.Config{
 		Interface: gateway.Interface{Key: key, Port: 51822, MTU: 1420, Addrs: list("10.20.0.3/32", "fd20::3/128")},
@@ -84,7 +86,6 @@ func newTown(t *testing.T, back wgdevice.Backend) *town {
 			Key: p.wantGate.Interface.Key.Public(), AllowedIPs: all, Keepalive: time.Second, Endpoint: at("198.51.100.1:51820"),
 		}},
 	})
-	reconcile(t, p.gate, p.wantGate)
 	return w
 }
 
@@ -300,6 +301,40 @@ func testErrorsPass(t *testing.T, back wgdevice.Backend) {
 			})
 			require.NoError(t, c.Close())
 		}
+	}
+}
+
+// A connection goes on through a gateway that has never seen it, whoever made it.
+func TestReachKnowsNoConnections(t *testing.T) { each(t, testReachKnowsNoConnections) }
+
+func testReachKnowsNoConnections(t *testing.T, back wgdevice.Backend) {
+	w := newTown(t, back)
+	w.wantGate.Interface.Destinations, w.wantGate.Interface.Masquerade = list("10.60.0.0/24", "fd60::/64"), nil
+	reconcile(t, w.gate, w.wantGate)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, ends := range []struct {
+		from, to *testnet.Host
+		at       string
+	}{
+		{w.client, w.lan, "10.60.0.2:80"}, {w.lan, w.client, "10.20.0.2:80"},
+		{w.client, w.lan, "[fd60::2]:80"}, {w.lan, w.client, "[fd20::2]:80"},
+	} {
+		l, err := ends.to.ListenTCP(at(ends.at))
+		require.NoError(t, err)
+		near, err := ends.from.DialTCP(ctx, netip.AddrPort{}, at(ends.at))
+		require.NoError(t, err)
+		far, err := l.AcceptTCP()
+		require.NoError(t, err)
+		for _, way := range [][2]net.Conn{{near, far}, {far, near}} {
+			require.NoError(t, w.gw.Do(func() error { return netlink.ConntrackTableFlush(netlink.ConntrackTable) }))
+			_, err = way[0].Write([]byte("hello"))
+			require.NoError(t, err)
+			require.NoError(t, way[1].SetReadDeadline(time.Now().Add(patience)))
+			_, err = way[1].Read(make([]byte, 9))
+			require.NoError(t, err, "nothing comes to %v", ends.at)
+		}
+		require.NoError(t, errors.Join(near.Close(), far.Close(), l.Close()))
 	}
 }
 
