@@ -1,4 +1,5 @@
 // Internal: what an attacker would send, no client of ours can be made to.
+
 package join
 
 import (
