@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -265,7 +267,7 @@ func TestVersionsThatDoNotMeetAreRefusedWithASentence(t *testing.T) {
 				edit := func(core, gateway *transport.Config) {
 					core.Oldest, core.Newest = c.core[0], c.core[1]
 					gateway.Oldest, gateway.Newest = c.gateway[0], c.gateway[1]
-					core.Trace.Refused = func(_ string, err error) { refused <- err }
+					core.Trace.Failed = func(_ string, err error, _ time.Duration) { refused <- err }
 					gateway.Trace.Refused = func(_ string, err error) { refused <- err }
 				}
 				if c.is == nil {
@@ -299,4 +301,70 @@ func TestVersionsThatDoNotMeetAreRefusedWithASentence(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Several cores may be at the other ends, and several processes of one core; but one
+// process is there once.
+func TestOneGatewayAndManyCores(t *testing.T) {
+	d := transporttest.New(t, "acme", nil)
+	client, err := transport.NewClient(transport.Config{Holder: d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = client.Listen(ctx, ln) })
+	core := func(holder *transport.Holder, instance string) {
+		server, err := transport.NewServer(transport.Config{
+			Holder: holder, Roles: []transport.Role{transport.Gateway}, Instance: instance,
+		}, transport.Handlers{Linked: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, instance) })})
+		require.NoError(t, err)
+		wg.Go(func() { _ = server.Dial(ctx, transport.Target{Addr: ln.Addr().String()}) })
+	}
+	second := d.Member(t, transport.Core, "core2")
+	core(d.Holder(), "a")
+	core(second, "b")
+	core(second, "c")
+	names := func() (out []string) {
+		links, _ := client.Links()
+		for _, l := range links {
+			text, err := get(l)
+			if err == nil {
+				out = append(out, l.Peer().Identity.ID+" "+text)
+			}
+		}
+		return out
+	}
+	require.Eventually(t, func() bool { return slices.Equal(names(), []string{"core1 a", "core2 b", "core2 c"}) }, 10*time.Second, 5*time.Millisecond)
+
+	before, _ := client.Links()
+	core(second, "c")
+	<-before[2].Done()
+	require.ErrorIs(t, before[2].Err(), transport.ErrReplaced)
+	cancel()
+	wg.Wait()
+}
+
+func TestDialInServesTheSame(t *testing.T) {
+	d := transporttest.New(t, "acme", nil)
+	server, err := transport.NewServer(transport.Config{Holder: d.Holder(), Roles: []transport.Role{transport.Gateway}, Check: d.Check},
+		transport.Handlers{Linked: echo})
+	require.NoError(t, err)
+	client, err := transport.NewClient(transport.Config{Holder: d.Member(t, transport.Gateway, "gw1"), Roles: []transport.Role{transport.Core}})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	ln, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = server.Listen(ctx, ln) })
+	wg.Go(func() { _ = client.Dial(ctx, transport.Target{Addr: ln.Addr().String(), Want: d.Self}) })
+	link := transporttest.First(t, client)
+	got, err := get(link)
+	require.NoError(t, err)
+	require.Equal(t, "holdfast://acme/gateway/gw1", got)
+	require.Equal(t, 1, server.Drop(transport.ErrRevoked, func(p transport.Peer) bool { return p.Identity.ID == "gw1" }))
+	<-link.Done()
+	require.ErrorIs(t, link.Err(), transport.ErrRevoked)
+	cancel()
+	wg.Wait()
 }

@@ -117,11 +117,12 @@ type session struct {
 	ctx  context.Context //nolint:containedctx // of the link: requests come from outside
 	end  context.CancelCauseFunc
 
-	mu     sync.Mutex
-	said   bool // a Hello
-	peer   Peer // constant once the session is among the server's
-	hello  http.Handler
-	errors *connect.ErrorWriter
+	mu      sync.Mutex
+	said    bool  // a Hello
+	refused error // and why
+	peer    Peer  // constant once the session is among the server's
+	hello   http.Handler
+	errors  *connect.ErrorWriter
 }
 
 // validation is one for all: its first use of each message is slow.
@@ -154,13 +155,21 @@ func (s *Server) session(ctx context.Context, c *conn) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		err = cause
 	}
+	stopped := ctx.Err() != nil
 	cancel(nil)
 	wg.Wait()
 	if x.leave() {
 		s.cfg.Trace.Down(x.peer, err)
 		s.cfg.Log.InfoContext(ctx, "link down", "peer", x.peer.Identity.String(), "error", err)
-	} else if err == nil && !c.joins {
-		err = fmt.Errorf("%w: the other end hung up first: it may have refused us, and its log says why", ErrHello)
+		return err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.refused != nil:
+		return x.refused
+	case err == nil && !c.joins && !stopped:
+		return fmt.Errorf("%w: the other end hung up first: it may have refused us, and its log says why", ErrHello)
 	}
 	return err
 }
@@ -260,8 +269,9 @@ func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.
 		err = x.enter(peer)
 	}
 	if err != nil {
-		cfg.Trace.Refused(x.conn.addr(), err)
-		cfg.Log.InfoContext(ctx, "refused", "addr", x.conn.addr(), "error", err)
+		x.mu.Lock()
+		x.refused = err
+		x.mu.Unlock()
 		return wire.Encode(words, err)
 	}
 	cfg.Log.InfoContext(ctx, "link up", "peer", peer.Identity.String(), "software", peer.Software, "skew", peer.Skew)
@@ -276,9 +286,10 @@ func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.
 			sent = roots
 		}
 		select {
-		case <-x.ctx.Done():
-			return out.Send(farewell(x.why()))
-		case <-ctx.Done():
+		case <-ctx.Done(): // of the request, which ends with the link's
+			if why := x.why(); why != nil {
+				return out.Send(farewell(why))
+			}
 			return ctx.Err()
 		case <-t.C:
 		}
