@@ -356,18 +356,15 @@ func testReachHasNoGap(t *testing.T, back wgdevice.Backend) {
 	done := make(chan int)
 	stop := make(chan struct{})
 	go func() {
-		sent := 0
-		for {
+		tick := time.NewTicker(200 * time.Microsecond) // leaves time for the others
+		defer tick.Stop()
+		for sent := 0; ; sent++ {
 			select {
 			case <-stop:
 				done <- sent
 				return
-			default:
+			case <-tick.C:
 				_, _ = c.Write([]byte("hello"))
-				sent++
-				if sent%8 == 0 {
-					time.Sleep(100 * time.Microsecond) // leaves time for the others
-				}
 			}
 		}
 	}()
