@@ -26,14 +26,27 @@ func (p Profile) WGQuick(key wgkey.Private) string {
 	if key.IsZero() {
 		return "# not a profile: the private key is missing\n"
 	}
+	return p.text("PrivateKey = " + key.RevealText())
+}
+
+// Template is WGQuick with a comment in the place of the private key, which the
+// device puts there. It holds no secret but Preshared.
+func (p Profile) Template() string {
+	if err := p.Validate(); err != nil {
+		return fmt.Sprintf("# not a profile: %q\n", err)
+	}
+	return p.text("# PrivateKey = (of the device: put it here)")
+}
+
+// text is that of a valid profile, with a line for the key.
+func (p Profile) text(key string) string {
 	var b strings.Builder
 	line := func(name, value string) {
 		if value != "" {
 			fmt.Fprintf(&b, "%s = %s\n", name, value)
 		}
 	}
-	b.WriteString("[Interface]\n")
-	line("PrivateKey", key.RevealText())
+	b.WriteString("[Interface]\n" + key + "\n")
 	line("Address", join(p.Addresses))
 	line("DNS", strings.Join(append(texts(p.DNS), p.Search...), ", "))
 	line("MTU", positive(p.MTU))

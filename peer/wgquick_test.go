@@ -267,3 +267,13 @@ func lacking(t *testing.T, what, how string) {
 	}
 	t.Skipf("missing: %s (%s)", what, how)
 }
+
+// It proves P15.
+func TestATemplateHasNoKey(t *testing.T) {
+	p := anyProfile().Example(7)
+	key := wgkey.NewPrivate()
+	want := strings.Replace(p.WGQuick(key), "PrivateKey = "+key.RevealText(), "# PrivateKey = (of the device: put it here)", 1)
+	require.Equal(t, want, p.Template())
+	p.Host = ""
+	require.Contains(t, p.Template(), "# not a profile")
+}

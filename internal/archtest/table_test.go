@@ -95,6 +95,10 @@ var table = []row{
 		may: []string{"gateway", "peer", "location", "vpn/wgkey", "vpn/seal"},
 	},
 	{
+		path: "transport/adminrpc", what: "what operators ask of a core, on a wire; it stands above the composer",
+		may: []string{"transport/join", "vpn", "gateway", "peer", "location", "vpn/wgkey"},
+	},
+	{
 		path: "vpn/kvstore", what: "Stores over any ordered key-value database",
 		may: []string{"vpn", "gateway", "peer", "location", "vpn/wgkey", "vpn/seal"},
 	},
