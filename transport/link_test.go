@@ -213,7 +213,7 @@ func TestWhoIsReplacedIsToldWhy(t *testing.T) {
 	})
 }
 
-// proves P14: within a second, and the gateway is told.
+// Within a second, and the gateway is told.
 func TestRevokingEndsALinkWithinASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, link := connect(t, transport.Handlers{Linked: echo}, nil)

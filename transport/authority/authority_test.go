@@ -198,7 +198,7 @@ func TestManyCoresBeginOneDeployment(t *testing.T) {
 	}
 }
 
-// proves P6: what was read holds while the store is away, and links are judged by it.
+// What was read holds while the store is away, and links are judged by it.
 func TestAStoreThatIsAwayChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := transporttest.New(t, "acme", nil)

@@ -102,7 +102,7 @@ func TestJoiningWithOneToken(t *testing.T) {
 	})
 }
 
-// proves P14: whom a join is refused, and that both ends use the same words.
+// Each refusal of a join, in the words that the joiner reads.
 func TestJoiningIsRefused(t *testing.T) {
 	now := time.Now().Truncate(time.Second) // as tokens do
 	var mu sync.Mutex

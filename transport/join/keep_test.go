@@ -118,7 +118,7 @@ func TestAnExpiredCertificateMayBeRenewedAndNothingElse(t *testing.T) {
 	})
 }
 
-// proves P14: who was revoked does not come back by renewing.
+// Who was revoked does not come back by renewing.
 func TestARevokedCertificateIsNotRenewed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMember(t)
