@@ -155,6 +155,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		}
 	}
 	d.have, d.spare, d.sure = d.spare, d.have, true
+	r.resume(&d.have)
 	for _, p := range changed {
 		r.log.Warn("somebody changed the interface, it is repaired", "peer", p.Key.String(), "what", p.What)
 		r.c.Trace.drifted(p)

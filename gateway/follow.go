@@ -81,8 +81,11 @@ func (r *Reconciler) take(u Update) error {
 	r.mu.Lock()
 	linked := r.link == nil
 	r.desired, r.fitting, r.known, r.anew, r.link = next, fitting, true, false, nil
+	r.kept = nil
 	r.mu.Unlock()
 	r.wake.set()
+	r.keep.put(r.c.Location, next, len(u.Remove) > 0 || u.Interface != nil)
+	r.word()
 	if !linked {
 		r.log.Info("connected to the control plane", "rev", next.Revision.String())
 		r.c.Trace.linked(nil)

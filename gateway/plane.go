@@ -88,6 +88,9 @@ type Status struct {
 	// Ready says that the data plane is: the interface is up and has a
 	// configuration. The plane's being away does not change it.
 	Ready bool
+	// Restored says that the gateway started from what it was told before, by
+	// its Keeper, and that no plane has said a word since.
+	Restored bool
 	// Backend is State.Backend.
 	Backend string
 	// Version is that of the gateway's software.

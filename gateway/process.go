@@ -22,7 +22,15 @@ type ProcessConfig struct {
 	// Open returns the device of a location; required. It is called again, with
 	// growing waits, until it succeeds, and the Process closes what it returned.
 	// It may be called for several locations at once.
-	Open    func(ctx context.Context, at LocationID) (Device, error)
+	Open func(ctx context.Context, at LocationID) (Device, error)
+	// Keeper keeps what the plane says for the next start; nil: nobody does, and
+	// a Process that starts waits for the plane.
+	Keeper Keeper
+	// MaxAge is how old the last word of the plane may be for a Process to start
+	// from what Keeper has; 0 means 30 days, and less than 0 that there is no
+	// limit. It takes nothing from a Process that runs, and nothing from an
+	// interface that is there.
+	MaxAge  time.Duration
 	Poll    time.Duration             // as in ReconcilerConfig
 	Version string                    // as in ReconcilerConfig
 	Now     func() time.Time          // nil means time.Now
@@ -36,15 +44,23 @@ type ProcessConfig struct {
 //
 // A location that is not assigned any more is ended on this gateway: its
 // interface is taken away. A Process that stops leaves all of them in place.
+//
+// With a Keeper, a Process that starts goes on from what was told last, until the
+// plane says something else: it makes interfaces that are gone, adopts those that
+// are there, and touches none of their peers. What the Keeper has to refuse, or is
+// too old, it leaves exactly as it is. Locations that were taken from the gateway
+// while it was down end when the plane says what is assigned.
 type Process struct {
 	c       ProcessConfig
 	running atomic.Bool
 	again   signal // a service has ended
+	keep    *keeping
 
 	mu       sync.Mutex
 	known    bool         // assigned came from the plane
 	assigned []LocationID // in order
 	services map[LocationID]*service
+	kept     map[LocationID]Kept // what a first service of the location resumes from
 }
 
 // service is one location, from its first assignment until its device is closed.
@@ -53,6 +69,7 @@ type service struct {
 	cancel context.CancelCauseFunc
 	r      *Reconciler // nil until the device is open
 	err    error       // why it is not open
+	ends   bool        // it is only there to be ended
 }
 
 // NewProcess checks c. It starts nothing.
@@ -70,6 +87,9 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 	if c.Poll < 0 {
 		return nil, fmt.Errorf("gateway: new process: ProcessConfig.Poll is %v: want a duration, or 0 for 1s", c.Poll)
 	}
+	if c.MaxAge == 0 {
+		c.MaxAge = maxAge
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -79,7 +99,10 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 	if c.Trace == nil {
 		c.Trace = func(LocationID) Trace { return Trace{} }
 	}
-	return &Process{c: c, again: make(signal, 1), services: map[LocationID]*service{}}, nil
+	return &Process{
+		c: c, again: make(signal, 1), keep: newKeeping(c),
+		services: map[LocationID]*service{}, kept: map[LocationID]Kept{},
+	}, nil
 }
 
 // Run serves until ctx ends; then it returns nil and leaves every interface in
@@ -89,8 +112,13 @@ func (p *Process) Run(ctx context.Context) error {
 		return fmt.Errorf("gateway: run process of %s: it is running already", p.c.ID)
 	}
 	defer p.running.Store(false)
+	defer p.keeping(ctx)()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	clock := time.NewTicker(clocked)
+	defer clock.Stop()
+	p.restore()
+	p.arrange(ctx, &wg)
 	changed := make(signal, 1)
 	wg.Go(func() {
 		persist(ctx, p.c.Now, func(ctx context.Context) error { return p.follow(ctx, changed) }, func(err error) {
@@ -103,6 +131,10 @@ func (p *Process) Run(ctx context.Context) error {
 			return nil
 		case <-changed:
 		case <-p.again:
+		case <-clock.C:
+			if !p.restore() {
+				continue
+			}
 		}
 		p.arrange(ctx, &wg)
 	}
@@ -129,27 +161,44 @@ func (p *Process) arrange(ctx context.Context, wg *sync.WaitGroup) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for at, s := range p.services {
-		if !slices.Contains(p.assigned, at) {
+		if slices.Contains(p.assigned, at) == s.ends {
 			s.cancel(errUnassigned)
 		}
 	}
 	for _, at := range p.assigned {
-		if p.services[at] != nil {
-			continue // if it is being ended, it says when it has
-		}
-		s := &service{at: at}
-		p.services[at] = s
-		var inner context.Context
-		inner, s.cancel = context.WithCancelCause(ctx)
-		wg.Go(func() {
-			defer s.cancel(nil)
-			p.serve(ctx, inner, s)
-			p.mu.Lock()
-			delete(p.services, at)
-			p.mu.Unlock()
-			p.again.set()
-		})
+		p.begin(ctx, wg, &service{at: at})
 	}
+	if !p.known {
+		return
+	}
+	for _, at := range p.keep.held() {
+		if !slices.Contains(p.assigned, at) {
+			p.begin(ctx, wg, &service{at: at, ends: true})
+		}
+	}
+}
+
+// begin begins a service, unless there is one of the location: if that one is
+// being ended, it says when it has. The caller holds mu.
+func (p *Process) begin(ctx context.Context, wg *sync.WaitGroup, s *service) {
+	if p.services[s.at] != nil {
+		return
+	}
+	p.services[s.at] = s
+	var inner context.Context
+	inner, s.cancel = context.WithCancelCause(ctx)
+	do := p.serve
+	if s.ends {
+		do = p.finish
+	}
+	wg.Go(func() {
+		defer s.cancel(nil)
+		do(ctx, inner, s)
+		p.mu.Lock()
+		delete(p.services, s.at)
+		p.mu.Unlock()
+		p.again.set()
+	})
 }
 
 // serve serves one location until inner ends, and ends it if that is why. outer
@@ -159,17 +208,16 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 	if d == nil {
 		return
 	}
-	defer func() {
-		if err := d.Close(); err != nil {
-			p.c.Log.Warn("cannot close the device", "location", string(s.at), "err", err)
-		}
-	}()
+	defer p.release(s.at, d)
 	r, err := NewReconciler(ReconcilerConfig{
 		ID: p.c.ID, Location: s.at, Device: d, Plane: p.c.Plane,
 		Poll: p.c.Poll, Version: p.c.Version, Now: p.c.Now, Log: p.c.Log, Trace: p.c.Trace(s.at),
 	})
 	p.mu.Lock()
 	s.r, s.err = r, err
+	if err == nil {
+		p.prime(r)
+	}
 	p.mu.Unlock()
 	if err != nil {
 		p.c.Log.Error("cannot serve", "location", string(s.at), "err", err)
@@ -179,6 +227,13 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 	_ = r.Run(inner) // has no error but that it runs already
 	if errors.Is(context.Cause(inner), errUnassigned) {
 		p.end(outer, s.at, d)
+	}
+}
+
+// release closes a device.
+func (p *Process) release(at LocationID, d Device) {
+	if err := d.Close(); err != nil {
+		p.c.Log.Warn("cannot close the device", "location", string(at), "err", err)
 	}
 }
 
@@ -205,7 +260,9 @@ func (p *Process) open(ctx context.Context, s *service) Device {
 		p.mu.Lock()
 		s.err = err
 		p.mu.Unlock()
-		p.complain(ctx, s.at, Problem{What: "cannot open the device: " + err.Error(), At: first})
+		if !s.ends { // of what is not assigned the plane wants to hear nothing
+			p.complain(ctx, s.at, Problem{What: "cannot open the device: " + err.Error(), At: first})
+		}
 		if !pause(ctx, b.NextBackOff()) {
 			return nil
 		}
@@ -226,6 +283,7 @@ func (p *Process) complain(ctx context.Context, at LocationID, what Problem) {
 // assigned again.
 func (p *Process) end(ctx context.Context, at LocationID, d Device) {
 	b := newBackoff(10 * time.Second)
+	p.keep.ending(at)
 	for ctx.Err() == nil && !p.serves(at) {
 		var have State
 		err := d.Observe(ctx, &have)
@@ -234,6 +292,7 @@ func (p *Process) end(ctx context.Context, at LocationID, d Device) {
 		}
 		if err == nil {
 			p.c.Log.Info("the location has ended here", "location", string(at))
+			p.keep.ended(at)
 			return
 		}
 		p.c.Log.Warn("cannot end the location, and try again", "location", string(at), "err", err)
@@ -266,8 +325,8 @@ func (p *Process) Reconciler(at LocationID) *Reconciler {
 }
 
 // Ready returns nil if the data plane of every location that is assigned is
-// ready, as Reconciler.Ready says. Before anything is known to be assigned it is
-// not.
+// ready, as Reconciler.Ready says, be it from what was kept. Before anything is
+// known to be assigned it is not.
 func (p *Process) Ready() error {
 	p.mu.Lock()
 	known, assigned, services := p.known, slices.Clone(p.assigned), map[LocationID]service{}
@@ -275,10 +334,10 @@ func (p *Process) Ready() error {
 		services[at] = *s
 	}
 	p.mu.Unlock()
-	if !known {
+	all := p.refused()
+	if !known && len(assigned) == 0 && len(all) == 0 {
 		return fmt.Errorf("gateway: process %s is not ready: the control plane has not said what to serve", p.c.ID)
 	}
-	var all []error
 	for _, at := range assigned {
 		switch s := services[at]; {
 		case s.r != nil:

@@ -74,10 +74,15 @@ type shop struct {
 	*gateway.Process
 	*machine
 
-	t     *testing.T
-	plane *gatewaytest.Plane
-	link  *memtransport.Link
-	stop  func()
+	t      *testing.T
+	plane  *gatewaytest.Plane
+	link   *memtransport.Link
+	keeper *gatewaytest.Keeper // nil: none
+	limit  time.Duration
+	stop   func()
+
+	keeping, clock time.Duration                             // how long Keep takes, and how wrong the clock is
+	froms          map[gateway.LocationID][]gateway.Revision // where updates started
 }
 
 func inShop(t *testing.T, test func(t *testing.T, s *shop)) {
@@ -99,7 +104,21 @@ func inShop(t *testing.T, test func(t *testing.T, s *shop)) {
 }
 
 func (s *shop) start() {
-	p, err := gateway.NewProcess(gateway.ProcessConfig{ID: "gw1", Plane: s.link, Open: s.Open, Version: "test"})
+	c := gateway.ProcessConfig{ID: "gw1", Plane: s.link, Open: s.Open, Version: "test", MaxAge: s.limit, Now: s.now}
+	if s.keeper != nil {
+		c.Keeper = slowKeeper{s.keeper, s}
+	}
+	c.Trace = func(at gateway.LocationID) gateway.Trace {
+		return gateway.Trace{OnUpdate: func(from, _ gateway.Revision) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if s.froms == nil {
+				s.froms = map[gateway.LocationID][]gateway.Revision{}
+			}
+			s.froms[at] = append(s.froms[at], from)
+		}}
+	}
+	p, err := gateway.NewProcess(c)
 	require.NoError(s.t, err)
 	s.Process = p
 	ctx, cancel := context.WithCancel(s.t.Context())

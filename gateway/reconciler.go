@@ -56,6 +56,10 @@ type Reconciler struct {
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
+	kept     *Config // what to resume from, after the first look
+	restored bool    // desired came from there, and no plane has said a word since
+
+	keep *keeping // where what is told is kept; nil: nowhere
 }
 
 // NewReconciler checks c. It starts nothing and does not touch the device.
@@ -109,6 +113,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		return fmt.Errorf("gateway: run reconciler of %s: it is running already", r.c.Location)
 	}
 	defer r.running.Store(false)
+	r.restore(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.follow(ctx) })
 	wg.Go(func() { r.enforce(ctx) })

@@ -57,6 +57,7 @@ func (r *Reconciler) report(ctx context.Context) {
 			next.Reset(aside(err) + b.NextBackOff())
 			continue
 		}
+		r.word()
 		accepted, full, retry = upTo, false, false
 		b.Reset()
 		next.Reset(heartbeat)
@@ -77,8 +78,11 @@ func (r *Reconciler) compose(full bool, accepted uint64) (Status, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s := r.status
-	s.Epoch, s.Version, s.Full = r.epoch, r.c.Version, full
+	s.Epoch, s.Version, s.Full, s.Restored = r.epoch, r.c.Version, full, r.restored
 	s.Failed, s.Drift = slices.Clone(s.Failed), slices.Clone(s.Drift)
+	if p, ok := r.keep.problem(r.c.Location); ok {
+		s.Failed = slices.Insert(s.Failed, 0, p)
+	}
 	if full {
 		accepted = 0
 	}

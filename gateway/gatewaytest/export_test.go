@@ -6,4 +6,5 @@ var (
 	LinkCases   = linkCases
 	OriginCases = originCases
 	CutCases    = cutCases
+	KeeperCases = keeperCases
 )

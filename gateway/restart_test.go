@@ -1,0 +1,493 @@
+package gateway_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+)
+
+// kill is what kill -9 does: the process does nothing any more, and another one
+// starts on what is left.
+func (s *shop) kill() {
+	s.keeper = s.keeper.Kill()
+	s.stop()
+}
+
+// reboot takes the interfaces away too.
+func (s *shop) reboot() {
+	s.kill()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.devices)
+}
+
+// inKeptShop is inShop with a Keeper that has what there is.
+func inKeptShop(t *testing.T, test func(t *testing.T, s *shop)) {
+	t.Helper()
+	inShop(t, func(t *testing.T, s *shop) {
+		s.stop()
+		s.keeper = gatewaytest.NewKeeper()
+		s.start()
+		test(t, s)
+	})
+}
+
+// steps notes what is done to the device of a location from now on.
+func (s *shop) watchSteps(at gateway.LocationID) *gateway.Plan {
+	done := &gateway.Plan{}
+	s.at(at).FailSteps(func(step gateway.Step) error {
+		*done = append(*done, step)
+		return nil
+	})
+	return done
+}
+
+// proves P2: a reboot with the plane away comes back from what was kept, and is
+// ready, and says that it is restored.
+func TestARebootWithThePlaneAway(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		gone := s.plane.RemovePeer("b", gatewaytest.Peer(1).Key)
+		s.after(time.Second)
+		s.link.Cut()
+		s.reboot()
+		s.start()
+		s.has("a", "b")
+		require.NoError(t, s.Ready())
+		require.Equal(t, []gateway.LocationID{"a", "b"}, s.Locations())
+		require.True(t, s.Reconciler("a").Status().Restored)
+		require.Equal(t, gone, s.Reconciler("b").Status().Applied)
+		require.Error(t, s.Reconciler("a").Connected())
+
+		s.after(2 * time.Hour)
+		require.True(t, s.Reconciler("a").Status().Restored)
+		s.at("a").Meddle(func(st *gateway.State) { st.Peers = nil })
+		s.after(2 * time.Second)
+		s.has("a", "b") // and it is enforced
+
+		s.plane.SetPeer("a", gatewaytest.Peer(7))
+		s.plane.RemovePeer("b", gatewaytest.Peer(2).Key)
+		s.link.Heal()
+		s.after(12 * time.Second)
+		s.has("a", "b")
+		require.False(t, s.Reconciler("a").Status().Restored)
+		var told []bool
+		for _, r := range s.plane.Reports("gw1", "a") {
+			if len(told) == 0 || told[len(told)-1] != r.Restored {
+				told = append(told, r.Restored)
+			}
+		}
+		require.Equal(t, []bool{false, true, false}, told, "the plane is not told, or for too long")
+	})
+}
+
+// proves P9: what the plane has to tell then is only what changed.
+func TestARestoredGatewayGoesOnFromItsRevision(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		for name, down := range map[string]func(){"reboot": s.reboot, "kill": s.kill} {
+			have := s.plane.Config("a").Revision
+			s.link.Cut()
+			down()
+			s.froms = nil
+			s.start()
+			s.plane.SetPeer("a", gatewaytest.Peer(len(name)+5))
+			s.link.Heal()
+			s.after(12 * time.Second)
+			s.has("a", "b")
+			require.Equal(t, []gateway.Revision{have}, s.froms["a"], name)
+			require.Empty(t, s.froms["b"], "nothing was new")
+
+			// A plane that does not know the revision tells everything.
+			s.link.Cut()
+			down()
+			s.froms = nil
+			s.start()
+			s.plane.Forget("a")
+			s.plane.RemovePeer("a", gatewaytest.Peer(len(name)+5).Key)
+			s.link.Heal()
+			s.after(12 * time.Second)
+			s.has("a", "b")
+			require.Equal(t, []gateway.Revision{{}}, s.froms["a"], name)
+		}
+	})
+}
+
+// proves P2, P8: an interface that is there is adopted; no peer of it is touched,
+// whatever the last process had no time to keep.
+func TestAKilledProcessTouchesNoPeer(t *testing.T) {
+	for name, change := range map[string]func(s *shop){
+		"nothing was new":    func(*shop) {},
+		"a peer was granted": func(s *shop) { s.plane.SetPeer("b", gatewaytest.Peer(9)) },
+		"a peer was revoked": func(s *shop) { s.plane.RemovePeer("b", gatewaytest.Peer(2).Key) },
+		"a peer was changed": func(s *shop) {
+			p := gatewaytest.Peer(2)
+			p.AllowedIPs, p.Preshared = p.AllowedIPs[:1], gatewaytest.PresharedKey(3)
+			s.plane.SetPeer("b", p)
+		},
+		"the interface was changed": func(s *shop) {
+			s.plane.Edit("b", func(c *gateway.Config) {
+				c.Interface.MTU, c.Interface.Isolated = 1300, true
+				c.Interface.Destinations = gatewaytest.Prefixes("10.60.0.0/16")
+			})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inKeptShop(t, func(t *testing.T, s *shop) {
+				require.True(t, s.at("b").Hear(gatewaytest.Peer(1).Key, memdevice.Traffic{Rx: 32}))
+				next := s.keeper.Kill() // the last process has no time to keep what follows
+				change(s)
+				s.after(time.Second)
+				before := observe(t, s.at("b"))
+				s.link.Cut()
+				s.stop()
+				s.keeper = next
+				done := s.watchSteps("b")
+				s.start()
+				s.after(time.Hour)
+				require.Empty(t, done.String())
+				require.Equal(t, before, observe(t, s.at("b")))
+				require.NoError(t, s.Ready())
+				require.True(t, s.Reconciler("b").Status().Restored)
+
+				s.plane.RemovePeer("b", gatewaytest.Peer(2).Key)
+				s.plane.SetPeer("b", gatewaytest.Peer(8))
+				s.link.Heal()
+				s.after(12 * time.Second)
+				s.has("a", "b")
+				for _, step := range *done {
+					require.NotEqual(t, gatewaytest.Peer(1).Key, step.Peer.Key, "%s", step)
+				}
+				require.Equal(t, uint64(32), sighted(observe(t, s.at("b")), gatewaytest.Peer(1)).Rx)
+			})
+		})
+	}
+}
+
+func sighted(s gateway.State, p gateway.Peer) gateway.PeerState {
+	i := slices.IndexFunc(s.Peers, func(h gateway.PeerState) bool { return h.Key == p.Key })
+	return s.Peers[i]
+}
+
+// An interface that is half there is made whole, its peers as they are.
+func TestAnInterfaceThatIsNotWholeIsMadeWhole(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		want := observe(t, s.at("b"))
+		s.link.Cut()
+		s.kill()
+		s.at("b").Meddle(func(st *gateway.State) { st.Filtered, st.Forwarding, st.Interface.Addrs = false, false, nil })
+		s.start()
+		require.Equal(t, want, observe(t, s.at("b")))
+	})
+}
+
+func TestALocationThatWasTakenAwayWhileDownEnds(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.kill()
+		s.plane.Assign("gw1", "a")
+		s.link.Cut()
+		s.start()
+		s.has("a", "b") // nobody has said so yet
+		s.link.Heal()
+		s.after(12 * time.Second)
+		s.has("a")
+		_, kept := s.keeper.Kept("b")
+		require.False(t, kept)
+		_, kept = s.keeper.Kept("a")
+		require.True(t, kept)
+		require.NoError(t, s.Ready())
+
+		s.plane.Assign("gw1", "a", "b")
+		s.after(time.Second)
+		s.has("a", "b")
+		_, kept = s.keeper.Kept("b")
+		require.True(t, kept)
+	})
+}
+
+// What could not be used tells still that the location was served here.
+func TestALocationThatWasRefusedEndsToo(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.kill()
+		s.keeper.Put(gateway.Kept{Location: "b", Refused: errors.New("no good")})
+		s.set("b", errors.New("not yet"))
+		s.plane.Assign("gw1", "a")
+		s.start()
+		s.after(time.Minute)
+		s.has("a", "b")
+		require.NoError(t, s.Ready())
+		require.Empty(t, s.plane.Last("gw1", "b").Failed)
+		s.plane.Assign("gw1", "a", "b") // a change of mind
+		s.after(time.Second)
+		s.plane.Assign("gw1", "a")
+		s.after(time.Second)
+		s.set("b", nil)
+		s.after(11 * time.Second)
+		s.has("a")
+		_, kept := s.keeper.Kept("b")
+		require.False(t, kept)
+	})
+}
+
+// A location that is being ended does not come back, however the process ends.
+func TestALocationThatIsBeingEndedDoesNotComeBack(t *testing.T) {
+	inKeptShop(t, func(_ *testing.T, s *shop) {
+		s.at("b").FailSteps(func(gateway.Step) error { return errors.New("busy") })
+		s.plane.Assign("gw1", "a")
+		s.after(time.Minute)
+		s.has("a", "b")
+		s.link.Cut()
+		s.reboot()
+		s.start()
+		s.after(time.Minute)
+		s.has("a")
+		s.link.Heal()
+		s.after(12 * time.Second)
+		s.has("a")
+		_, kept := s.keeper.Kept("b")
+		require.False(s.t, kept)
+	})
+}
+
+// What is refused is left exactly as it is, until the plane speaks.
+func TestWhatIsTooOldStaysAsItIs(t *testing.T) {
+	const month = 30 * 24 * time.Hour
+	for name, c := range map[string]struct {
+		limit time.Duration
+		age   time.Duration
+		words string // none: it is used
+	}{
+		"young":                      {0, month - time.Hour, ""},
+		"old":                        {0, month + time.Hour, "too old: the control plane was heard last 721h"},
+		"within a limit":             {2 * time.Hour, time.Hour, ""},
+		"beyond a limit":             {time.Hour, 2 * time.Hour, "and the limit is 1h0m0s"},
+		"no limit":                   {-1, 100 * month, ""},
+		"from the future, no limit":  {-1, -month, ""},
+		"a clock that is a bit slow": {0, -4 * time.Minute, ""},
+		"from the future":            {0, -time.Hour, "from the future"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inKeptShop(t, func(t *testing.T, s *shop) {
+				s.link.Cut()
+				s.reboot()
+				s.start() // "a" is there, "b" is not
+				s.kill()
+				delete(s.devices, "b")
+				for _, at := range []gateway.LocationID{"a", "b"} {
+					k, _ := s.keeper.Kept(at)
+					k.Heard = time.Now().Add(-c.age)
+					s.keeper.Put(k)
+				}
+				s.limit = c.limit
+				s.start()
+				if c.words == "" {
+					s.has("a", "b")
+					require.NoError(t, s.Ready())
+					return
+				}
+				s.has("a")
+				require.ErrorContains(t, s.Ready(), c.words)
+				require.Empty(t, s.Locations())
+				s.link.Heal()
+				s.after(12 * time.Second)
+				s.has("a", "b")
+				require.NoError(t, s.Ready())
+			})
+		})
+	}
+}
+
+// A machine without a clock of its own starts long ago, and knows better soon.
+func TestAClockThatIsSetAfterTheStart(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.link.Cut()
+		s.reboot()
+		s.setClock(-400 * 24 * time.Hour)
+		s.start()
+		s.has()
+		require.ErrorContains(t, s.Ready(), "correct the clock")
+		s.setClock(0)
+		s.after(11 * time.Second)
+		s.has("a", "b")
+		require.NoError(t, s.Ready())
+	})
+}
+
+// The age counts from the plane's last word, and not from the last change.
+func TestEveryWordOfThePlaneCounts(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.stop()
+		s.limit = 2 * time.Hour // the time is refreshed 24 times within the limit
+		s.start()
+		count := s.keeper.Keeps()
+		s.after(5 * time.Hour)
+		require.InDelta(t, 2*5*12, s.keeper.Keeps()-count, 2, "two locations, each 5 minutes")
+		k, _ := s.keeper.Kept("a")
+		require.WithinDuration(t, time.Now(), k.Heard, 6*time.Minute)
+
+		last := time.Now()
+		s.link.Cut()
+		s.after(100 * time.Minute)
+		k, _ = s.keeper.Kept("a")
+		require.WithinDuration(t, last, k.Heard, 6*time.Minute, "silence is no word")
+		s.reboot()
+		s.start()
+		s.has("a", "b")
+		s.after(100 * time.Minute)
+		s.has("a", "b") // who runs goes on
+		s.reboot()
+		s.start()
+		s.has()
+		require.ErrorContains(t, s.Ready(), "too old")
+	})
+}
+
+func TestByDefaultTheTimeIsRefreshedOnceAnHour(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		count := s.keeper.Keeps()
+		s.after(150 * time.Minute)
+		require.Equal(t, 2*2, s.keeper.Keeps()-count)
+	})
+}
+
+// A Keeper that fails is shown, tried again, and holds up nothing.
+func TestAKeeperThatFails(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		began := time.Now()
+		s.keeper.Fail(errors.New("no space left on the device"))
+		rev := s.plane.RemovePeer("b", gatewaytest.Peer(1).Key)
+		s.after(time.Minute)
+		s.has("a", "b")
+		last := s.plane.Last("gw1", "b")
+		require.Equal(t, rev, last.Applied)
+		require.Len(t, last.Failed, 1)
+		require.Contains(t, last.Failed[0].What, "no space left")
+		require.WithinRange(t, last.Failed[0].At, began, began.Add(time.Second))
+		require.Empty(t, s.plane.Last("gw1", "a").Failed, "it has nothing new to keep")
+		require.NoError(t, s.Ready())
+		s.keeper.Fail(nil)
+		s.after(2 * time.Minute)
+		require.Empty(t, s.plane.Last("gw1", "b").Failed)
+		k, _ := s.keeper.Kept("b")
+		require.Equal(t, rev, k.Config.Revision)
+
+		s.keeper.Fail(errors.New("no"))
+		s.stop()
+		s.start() // nor does one that can not load
+		s.after(12 * time.Second)
+		s.has("a", "b")
+		s.keeper.Fail(nil)
+	})
+}
+
+// A process that ends in peace keeps what it was told last.
+func TestAProcessThatEndsKeepsTheLast(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.slow(time.Second)
+		for n := range 40 {
+			s.plane.SetPeer("a", gatewaytest.Peer(100+n))
+			s.after(100 * time.Millisecond)
+		}
+		s.stop()
+		k, _ := s.keeper.Kept("a")
+		require.Equal(t, s.plane.Config("a").Revision, k.Config.Revision)
+		s.slow(0)
+	})
+}
+
+// What takes long is done seldom; but what takes access away is kept soon.
+func TestKeepingTakesLittleOfTheTime(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.slow(time.Second)
+		s.plane.SetPeer("a", gatewaytest.Peer(99))
+		s.after(time.Minute)
+		count := s.keeper.Keeps()
+		for n := range 600 {
+			s.plane.SetPeer("a", gatewaytest.Peer(100+n))
+			s.after(time.Second)
+		}
+		require.InDelta(t, 600/20, s.keeper.Keeps()-count, 2)
+		gone := s.plane.RemovePeer("a", gatewaytest.Peer(100).Key)
+		s.after(3 * time.Second)
+		k, _ := s.keeper.Kept("a")
+		require.Equal(t, gone, k.Config.Revision)
+		s.slow(0)
+	})
+}
+
+// A Keeper that hangs holds up nothing but keeping.
+func TestAKeeperThatHangs(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.slow(24 * time.Hour)
+		for n := range 10 {
+			s.plane.SetPeer("a", gatewaytest.Peer(100+n))
+			s.after(time.Second)
+			s.has("a", "b")
+		}
+		s.after(time.Minute)
+		require.Contains(t, s.plane.Last("gw1", "a").Failed[0].What, "deadline")
+		began := time.Now()
+		s.stop()
+		require.LessOrEqual(t, time.Since(began), 11*time.Second)
+		s.slow(0)
+	})
+}
+
+func TestPeersThatMayNotBeKept(t *testing.T) {
+	c := gatewaytest.Config(3)
+	all := gateway.Withhold(c, func(gateway.Peer) bool { return true })
+	require.Equal(t, c, all)
+	some := gateway.Withhold(c, func(p gateway.Peer) bool { return p.Key != c.Peers[1].Key })
+	require.Equal(t, []gateway.Peer{c.Peers[0], c.Peers[2]}, some.Peers)
+	require.Zero(t, some.Revision, "a plane would tell only what changed since, and leave them out")
+	require.Equal(t, gatewaytest.Config(3), c, "it wrote to what it was given")
+}
+
+// slowKeeper takes its time.
+type slowKeeper struct {
+	*gatewaytest.Keeper
+
+	s *shop
+}
+
+func (k slowKeeper) Keep(ctx context.Context, kept gateway.Kept) error {
+	k.s.mu.Lock()
+	wait := k.s.keeping
+	k.s.mu.Unlock()
+	if wait > 0 {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("keeping: %w", ctx.Err())
+		case <-t.C:
+		}
+	}
+	return k.Keeper.Keep(ctx, kept)
+}
+
+func (s *shop) slow(d time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.keeping = d
+}
+
+func (s *shop) setClock(off time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clock = off
+}
+
+// now is what the machine's clock says.
+func (s *shop) now() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return time.Now().Add(s.clock)
+}
