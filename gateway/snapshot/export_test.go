@@ -1,0 +1,7 @@
+package snapshot
+
+// What is sealed.
+var (
+	Encode = encode
+	Decode = decode
+)

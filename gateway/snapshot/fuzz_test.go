@@ -1,0 +1,60 @@
+package snapshot_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
+	"github.com/holdfastvpn/holdfast/gateway/snapshot"
+)
+
+// Whatever was sealed, reading it ends, takes no more memory than it is worth, and
+// what was read is written as something that reads as the same.
+func FuzzDecode(f *testing.F) {
+	for n := range 4 {
+		k := kept("a", n)
+		if n > 0 {
+			k.Config.Peers[0].Preshared = gatewaytest.PresharedKey(1)
+		}
+		f.Add(snapshot.Encode(k))
+	}
+	for n := range 10 {
+		k := kept("a", 0)
+		k.Config = gatewaytest.RandomConfig().Example(n)
+		f.Add(snapshot.Encode(k))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		k, err := snapshot.Decode(b)
+		if err != nil {
+			require.Empty(t, k)
+			return
+		}
+		again, err := snapshot.Decode(snapshot.Encode(k))
+		require.NoError(t, err)
+		require.Equal(t, k, again)
+		require.Len(t, snapshot.Encode(k), len(b), "it can be written in two ways")
+	})
+}
+
+// Whatever stands in a directory, opening it ends, and nothing that was not sealed
+// here is taken.
+func FuzzLoad(f *testing.F) {
+	good := filled(f)
+	f.Add(good.data["snapshot-a"], good.data["snapshot.index"])
+	f.Add(good.data["snapshot-b"], []byte("holdfast snapshots 1\n\"a\"\n\"a\"\n"))
+	f.Add([]byte("holdfast snapshot 1\n"), []byte("holdfast snapshots 1\n\"\\xff\"\n"))
+	f.Fuzz(func(t *testing.T, file, index []byte) {
+		d := good.clone()
+		d.data["snapshot-a"], d.data["snapshot.index"] = file, index
+		counts, _, _ := load(t, open(t, d, "gw1"))
+		if n, ok := counts["a"]; ok {
+			require.Equal(t, 1, n)
+			require.Equal(t, string(good.data["snapshot-a"]), string(file))
+		}
+		require.NoError(t, open(t, d, "gw1").Keep(t.Context(), kept("new", 4)))
+		counts, _, err := load(t, open(t, d, "gw1"))
+		require.NoError(t, err)
+		require.Equal(t, 4, counts["new"])
+	})
+}
