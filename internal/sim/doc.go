@@ -1,0 +1,38 @@
+// Package sim plays the whole system in one process under random faults, and
+// checks what is promised of it. [Run] plays one history; it belongs into a
+// bubble of testing/synctest, where minutes cost milliseconds.
+//
+// Real are the cores (vpn.Core over kvstore), the gateways (gateway.Process over
+// a gateway.Pool) and all that they decide. Played are what they stand on: a
+// database that fails, hangs, is slow, loses hints or the answer to a commit;
+// links that are cut, stall and delay; machines that are killed between two
+// steps, restarted and rebooted; devices that somebody changes by hand, or that
+// refuse. Operators write through any core, and note what was acknowledged.
+//
+// The model knows the promises alone. Each thing that a gateway can have has a
+// story: the states that operators asked for, in order, and when each was
+// acknowledged. What gateways do is held against it:
+//
+//   - P1: when faults have ended and the resync interval has passed, all
+//     gateways have the same revision and exactly what the story says, and every
+//     core says so.
+//   - P2: no peer and no interface goes for any other reason than an operator's.
+//   - P8: no peer that carried a session loses it while its story stood still.
+//   - P9: what was acknowledged is there when it is read, through any core; it
+//     is on every connected gateway within 30 s; a gateway never goes back in a
+//     story.
+//   - P10: no two devices get one address or one key.
+//   - P14: when nothing is wrong, what is deleted is gone within 1 s.
+//
+// A gateway is connected when it and a core run, the link between them is well
+// and so is that core's way to the database. Its other links may be in any state.
+//
+// # What a seed fixes
+//
+// A seed fixes what happens to the system: which faults, when, for how long,
+// what operators try and through whom. It does not fix all of what the system
+// makes of it: goroutines that are ready at the same virtual instant run in any
+// order, waits between retries and IDs are drawn by the code itself, and an
+// operator who finds a device busy does nothing. So a seed that failed fails
+// again as a rule, not always; run it several times (-count).
+package sim

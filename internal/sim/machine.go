@@ -1,0 +1,88 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+)
+
+// machine has a gateway's process, and devices that outlive it. The driver alone
+// uses it.
+type machine struct {
+	w     *world
+	n     int
+	name  string
+	id    gateway.ID
+	seats [sites]*seat
+
+	proc   *gateway.Process // nil: it is down
+	pool   *gateway.Pool
+	alive  *atomic.Bool // of the process: false, it cannot do anything any more
+	cancel context.CancelFunc
+	well   well // while the process runs
+
+	posted [sites]*story // whether it is assigned: "yes" or ""
+	may    []int         // sets of sites, one of which it is assigned to
+	busy   bool
+}
+
+func (m *machine) start() error {
+	w := m.w
+	pool, alive := gateway.NewPool(), &atomic.Bool{}
+	alive.Store(true)
+	var plane gateway.ControlPlane = pool
+	if w.parts.Pool != nil {
+		plane = w.parts.Pool(m.name, plane)
+	}
+	proc, err := gateway.NewProcess(gateway.ProcessConfig{
+		ID: m.id, Plane: plane, Version: "1.0.0",
+		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
+			for i, l := range w.ids {
+				if gateway.LocationID(l) == at {
+					return m.seats[i].open(alive), nil
+				}
+			}
+			return nil, fmt.Errorf("sim: there is no location %q", at)
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("sim: start %s: %w", m.name, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	m.proc, m.pool, m.alive, m.cancel = proc, pool, alive, cancel
+	m.well.better(w.log.now())
+	for _, s := range m.seats {
+		s.set(proc)
+	}
+	w.wg.Go(func() { _ = proc.Run(ctx) })
+	for _, h := range w.hosts {
+		w.link(m, h)
+	}
+	return nil
+}
+
+// stop ends the process, with a kill at once: what it had begun is not finished.
+func (m *machine) stop(kill, silent bool) {
+	if kill {
+		m.alive.Store(false)
+	}
+	for _, h := range m.w.hosts {
+		m.w.unlink(m, h, silent)
+	}
+	m.cancel()
+	m.proc = nil
+	m.well.worse()
+	for _, s := range m.seats {
+		s.set(nil)
+	}
+}
+
+// reboot loses what the devices had, while the process is down.
+func (m *machine) reboot() {
+	for _, s := range m.seats {
+		s.replace(memdevice.New())
+	}
+}

@@ -1,0 +1,208 @@
+package sim
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+)
+
+// seat is a gateway's place in a location: a device, and how far it has come.
+type seat struct {
+	w  *world
+	m  *machine
+	at int
+
+	mu   sync.Mutex
+	dev  *memdevice.Device // of the sim itself: never closed
+	proc *gateway.Process  // nil: it is down
+	hand int               // how often something was done to the device that no process asked for
+	trip int               // the process is killed by its next Apply, after so many steps, if it has so many; < 0: no
+	ails ail
+
+	// As of the last Apply that was checked: the version of each story that the
+	// device was at.
+	low    map[subject]int
+	posted int // the same for being assigned
+	well   well
+}
+
+func newSeat(w *world, m *machine, at int) *seat {
+	return &seat{w: w, m: m, at: at, dev: memdevice.New(), trip: -1, low: map[subject]int{}, well: well{since: w.log.now()}}
+}
+
+func (s *seat) set(proc *gateway.Process) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proc = proc
+}
+
+// replace is what a reboot does.
+func (s *seat) replace(dev *memdevice.Device) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dev, s.trip = dev, -1
+	s.dev.FailSteps(s.ails.step)
+	s.hand++
+	s.well.since = s.w.log.now()
+}
+
+// state is what the device has.
+func (s *seat) state() (have gateway.State) {
+	_ = s.dev.Open().Observe(context.Background(), &have) // it fails for nobody: see handle
+	return have
+}
+
+// meddle is somebody's hand on the machine.
+func (s *seat) meddle(edit func(*gateway.State)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hand++
+	s.well.since = s.w.log.now()
+	s.dev.Meddle(edit)
+}
+
+// arm has the process die in its next Apply, after n steps; n < 0: it does not.
+func (s *seat) arm(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trip = n
+}
+
+// ail is what a device can suffer from. The zero value is well.
+type ail struct {
+	step  func(gateway.Step) error // refuses steps
+	slow  time.Duration            // how long a change takes
+	blind bool                     // looks fail
+}
+
+// sicken makes the device ail; it was well before.
+func (s *seat) sicken(a ail) {
+	s.well.worse()
+	s.ail(a)
+}
+
+// cure ends what sicken did.
+func (s *seat) cure() {
+	s.well.better(s.w.log.now())
+	s.ail(ail{})
+}
+
+func (s *seat) ail(a ail) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ails = a
+	s.dev.FailSteps(a.step)
+}
+
+// hear lets a peer be heard, if it is there.
+func (s *seat) hear(sub subject, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.dev.Hear(sub.key, memdevice.Traffic{Rx: 1000, Tx: 1000, Handshake: now})
+}
+
+// open returns a device for a process.
+func (s *seat) open(alive *atomic.Bool) gateway.Device {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := &handle{s: s, alive: alive, looked: -1}
+	h.inner = s.dev.Open()
+	if s.w.parts.Device != nil {
+		h.inner = s.w.parts.Device(s.m.name, h.inner)
+	}
+	return h
+}
+
+// handle is a process's own, and looks at what it does.
+type handle struct {
+	s      *seat
+	alive  *atomic.Bool
+	inner  gateway.Device
+	looked int // seat.hand when the process looked last
+}
+
+// Observe implements gateway.Device.
+func (h *handle) Observe(ctx context.Context, have *gateway.State) error {
+	h.s.mu.Lock()
+	defer h.s.mu.Unlock()
+	if !h.alive.Load() {
+		return errDead
+	}
+	if h.s.ails.blind {
+		return errDisk
+	}
+	err := h.inner.Observe(ctx, have)
+	if err == nil {
+		h.looked = h.s.hand
+	}
+	return err
+}
+
+// Apply implements gateway.Device.
+func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
+	s := h.s
+	if err := pause(ctx, s.pace()); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !h.alive.Load() {
+		return errDead
+	}
+	before := s.state()
+	half := s.trip >= 0 && s.trip < len(p)
+	if half {
+		p, s.trip = p[:s.trip], -1
+	}
+	err := h.inner.Apply(ctx, p)
+	if half {
+		h.alive.Store(false)
+		s.w.log.notef("%s dies in the middle of a change", s.m.name)
+		err = errDead
+	}
+	if err != nil {
+		s.hand++
+	}
+	s.applied(before, s.state(), h.looked == s.hand)
+	return err
+}
+
+// pace is how long a change takes.
+func (s *seat) pace() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ails.slow
+}
+
+// pause waits, unless ctx ends before.
+func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Close implements gateway.Device.
+func (h *handle) Close() error {
+	s := h.s
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !h.alive.Load() {
+		return errDead
+	}
+	before := s.state()
+	err := h.inner.Close()
+	s.closed(before, s.state())
+	return err
+}
