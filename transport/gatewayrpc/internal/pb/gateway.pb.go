@@ -236,7 +236,11 @@ type Open struct {
 	Gateway  string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	Location string                 `protobuf:"bytes,2,opt,name=location,proto3" json:"location,omitempty"`
 	// What the gateway has; absent: nothing.
-	Have          *Revision `protobuf:"bytes,3,opt,name=have,proto3" json:"have,omitempty"`
+	Have *Revision `protobuf:"bytes,3,opt,name=have,proto3" json:"have,omitempty"`
+	// As in Reporter: of two of the same clock the later one counts, in whichever
+	// order they arrive.
+	Clock         []byte `protobuf:"bytes,4,opt,name=clock,proto3" json:"clock,omitempty"`
+	Sent          uint64 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -290,6 +294,20 @@ func (x *Open) GetHave() *Revision {
 		return x.Have
 	}
 	return nil
+}
+
+func (x *Open) GetClock() []byte {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+func (x *Open) GetSent() uint64 {
+	if x != nil {
+		return x.Sent
+	}
+	return 0
 }
 
 // WatchResponse is a part of an update.
@@ -1149,13 +1167,15 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\tlocations\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xa0\x1f\"\ar\x05\x10\x01(\xff\x01R\tlocations\"^\n" +
 	"\fWatchRequest\x12-\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.holdfast.gateway.v1.OpenR\x04open\x12\x1f\n" +
-	"\x06credit\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18@R\x06credit\"\x87\x01\n" +
+	"\x06credit\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18@R\x06credit\"\xca\x01\n" +
 	"\x04Open\x12$\n" +
 	"\agateway\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\x12&\n" +
 	"\blocation\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x121\n" +
-	"\x04have\x18\x03 \x01(\v2\x1d.holdfast.gateway.v1.RevisionR\x04have\"`\n" +
+	"\x04have\x18\x03 \x01(\v2\x1d.holdfast.gateway.v1.RevisionR\x04have\x12\x1d\n" +
+	"\x05clock\x18\x04 \x01(\fB\a\xbaH\x04z\x02h\x10R\x05clock\x12\"\n" +
+	"\x04sent\x18\x05 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x04sent\"`\n" +
 	"\rWatchResponse\x12;\n" +
 	"\x06update\x18\x01 \x01(\v2\x1b.holdfast.gateway.v1.UpdateB\x06\xbaH\x03\xc8\x01\x01R\x06update\x12\x12\n" +
 	"\x04more\x18\x02 \x01(\bR\x04more\"\x93\x02\n" +
