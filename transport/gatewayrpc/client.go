@@ -110,6 +110,7 @@ func (c *client) watch(ctx context.Context, id gateway.ID, at gateway.LocationID
 	tell func(gateway.Update) bool,
 ) (left bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
+	sent := c.c.Clock.now()
 	s, err := c.rpc.Watch(ctx)
 	if err != nil {
 		cancel()
@@ -124,7 +125,10 @@ func (c *client) watch(ctx context.Context, id gateway.ID, at gateway.LocationID
 		_ = s.CloseResponse()
 	}()
 	ask := &pb.WatchRequest{
-		Open:   &pb.Open{Gateway: string(id), Location: string(at), Have: toRevision(have)},
+		Open: &pb.Open{
+			Gateway: string(id), Location: string(at), Have: toRevision(have),
+			Clock: c.c.Clock.name[:], Sent: uint64(sent / time.Microsecond),
+		},
 		Credit: window,
 	}
 	for {

@@ -3,10 +3,6 @@ package gatewayrpc
 import (
 	"context"
 	"sync"
-	"time"
-
-	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/transport/gatewayrpc/internal/pb"
 )
 
 const (
@@ -56,31 +52,4 @@ func (c *credit) take(ctx context.Context) bool {
 		}
 	}
 	return false
-}
-
-// lags has the Lag of each gateway that reports. The zero value has none.
-type lags struct {
-	mu sync.Mutex
-	of map[gateway.ID]*lagging
-}
-
-// lagging is the latest clock of a gateway.
-type lagging struct {
-	clock [16]byte
-	lag   Lag
-}
-
-func (l *lags) observe(id gateway.ID, r *pb.Reporter, received time.Duration) time.Duration {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.of == nil {
-		l.of = map[gateway.ID]*lagging{}
-	}
-	clock := [16]byte(r.GetClock()) // its length was checked
-	g := l.of[id]
-	if g == nil || g.clock != clock {
-		g = &lagging{clock: clock}
-		l.of[id] = g
-	}
-	return g.lag.Observe(time.Duration(r.GetSent())*time.Microsecond, received)
 }

@@ -73,6 +73,8 @@ type handler struct {
 	plane gateway.ControlPlane
 	c     HandlerConfig
 	lags  lags
+
+	openings openings
 }
 
 // who returns the gateway that asks, if it says the same of itself.
@@ -158,6 +160,11 @@ func (h *handler) Watch(ctx context.Context, s *connect.BidiStream[pb.WatchReque
 		return ended()
 	}
 	at := open.GetLocation()
+	end, newest := h.openings.begin(seat{id, at}, open)
+	defer end()
+	if !newest {
+		return gateway.ErrReplaced
+	}
 	for u, err := range h.plane.Watch(ctx, id, gateway.LocationID(at), fromRevision(open.GetHave())) {
 		if err == nil {
 			err = sendUpdate(s, u)
@@ -190,17 +197,19 @@ func sendUpdate(s *connect.BidiStream[pb.WatchRequest, pb.WatchResponse], u gate
 func (h *handler) Report(ctx context.Context, in *connect.ClientStream[pb.ReportRequest]) (*pb.ReportResponse, error) {
 	var j statuses
 	var id gateway.ID
-	var at string
-	for first := true; in.Receive(); first = false {
+	var r *pb.Reporter
+	for in.Receive() {
 		m := in.Msg()
-		if first {
-			r := m.GetReporter()
+		if r == nil {
+			r = m.GetReporter()
 			var err error
 			if id, err = h.who(ctx, r.GetGateway()); err != nil {
 				return nil, err
 			}
-			at = r.GetLocation()
-			lag := h.lags.observe(id, r, h.c.Clock.now())
+			lag, late := h.lags.observe(id, r, h.c.Clock.now())
+			if late {
+				return nil, connect.NewError(connect.CodeAborted, errors.New("a later report came before this one"))
+			}
 			j.begin(h.c.Now().Add(-lag))
 		}
 		whole, err := j.add(m)
@@ -210,9 +219,11 @@ func (h *handler) Report(ctx context.Context, in *connect.ClientStream[pb.Report
 		if !whole {
 			continue
 		}
+		at := r.GetLocation()
 		if err := h.plane.Report(ctx, id, gateway.LocationID(at), j.s); err != nil {
 			return nil, h.fail(ctx, "report", id, at, err)
 		}
+		h.lags.accepted(id, r)
 		return &pb.ReportResponse{}, nil
 	}
 	if err := in.Err(); err != nil {

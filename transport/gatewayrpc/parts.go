@@ -16,7 +16,7 @@ const (
 	partSize   = 512 << 10 // bytes: a part ends with the row that reaches it
 	partRows   = 32768
 	// maxWhole is how many bytes an update or a report may have, in all its parts.
-	maxWhole = 256 << 20
+	maxWhole = 128 << 20
 )
 
 // filling says how full a part is.

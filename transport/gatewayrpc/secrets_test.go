@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/stretchr/testify/require"
@@ -148,6 +149,11 @@ func TestErrorsOfThePlaneKeepTheirText(t *testing.T) {
 			require.NotErrorIs(t, got, gatewayrpc.ErrLost, "it is not the connection's fault")
 			require.Equal(t, errors.Is(err, gateway.ErrStale), errors.Is(got, gateway.ErrStale))
 		}
+		s, said := pb.NewGatewayServiceClient(as{"gw", w.c}, w.base).Assigned(t.Context(), &pb.AssignedRequest{Gateway: "gw"})
+		require.NoError(t, said)
+		require.False(t, s.Receive())
+		require.Error(t, s.Err())
+		require.NotContains(t, s.Err().Error(), "hunter2", "a client that shows all that it is told")
 		if !errors.Is(err, gateway.ErrStale) {
 			require.Contains(t, log.String(), "hunter2", "its own log has it")
 			require.Contains(t, log.String(), "gateway=gw")
@@ -158,14 +164,16 @@ func TestErrorsOfThePlaneKeepTheirText(t *testing.T) {
 // everyCall makes each call once, and returns how they ended.
 func everyCall(t *testing.T, plane gateway.ControlPlane) []error {
 	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
 	var all []error
-	for _, err := range plane.Watch(t.Context(), "gw", "office", gateway.Revision{}) {
+	for _, err := range plane.Watch(ctx, "gw", "office", gateway.Revision{}) {
 		all = append(all, err)
 	}
-	for _, err := range plane.Assigned(t.Context(), "gw") {
+	for _, err := range plane.Assigned(ctx, "gw") {
 		all = append(all, err)
 	}
-	all = append(all, plane.Report(t.Context(), "gw", "office", gateway.Status{Full: true}))
+	all = append(all, plane.Report(ctx, "gw", "office", gateway.Status{Full: true}))
 	require.Len(t, all, 3)
 	return all
 }

@@ -1,6 +1,7 @@
 package gatewayrpc_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -65,7 +66,7 @@ func TestANewerEndIsUnderstood(t *testing.T) {
 	defer cancel()
 	w, err := c.Watch(ctx)
 	require.NoError(t, err)
-	require.NoError(t, w.Send(newer(&pb.WatchRequest{Open: newer(&pb.Open{Gateway: "gw", Location: "office"})})))
+	require.NoError(t, w.Send(newer(&pb.WatchRequest{Open: newer(open(0))})))
 	require.NoError(t, w.Send(newer(&pb.WatchRequest{}))) // says something that only tomorrow knows
 	require.NoError(t, w.Send(newer(&pb.WatchRequest{Credit: 1})))
 	m, err := w.Receive()
@@ -84,6 +85,68 @@ func TestANewerReason(t *testing.T) {
 	}})
 	require.ErrorContains(t, err, "the moon is full")
 	require.NotErrorIs(t, err, gatewayrpc.ErrLost)
+}
+
+// open asks to watch, as sent at a moment.
+func open(sent uint64) *pb.Open {
+	return &pb.Open{Gateway: "gw", Location: "office", Clock: make([]byte, 16), Sent: sent}
+}
+
+// A request that was given up and is served late does not take over from the one that
+// was made after it; that of another process does.
+func TestALateRequestTakesOverFromNobody(t *testing.T) {
+	plane := gatewaytest.NewPlane()
+	plane.Assign("gw", "office")
+	plane.Put("office", gatewaytest.Config(1))
+	c := bare(t, plane)
+	watch := func(o *pb.Open) func() error {
+		s, err := c.Watch(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, s.Send(&pb.WatchRequest{Open: o, Credit: 64}))
+		return func() error {
+			_, err := s.Receive()
+			return err
+		}
+	}
+	second := watch(open(20))
+	require.NoError(t, second())
+	first := watch(open(10))
+	require.Equal(t, connect.CodeAborted, connect.CodeOf(first()))
+	plane.SetPeer("office", gatewaytest.Peer(2))
+	require.NoError(t, second(), "the late one took over")
+
+	again := open(5)
+	again.Clock = bytes.Repeat([]byte{1}, 16)
+	third := watch(again)
+	require.NoError(t, third())
+	require.Equal(t, connect.CodeAborted, connect.CodeOf(second()))
+	fourth := watch(open(15)) // the second has ended, so that there is nothing to compare with
+	require.NoError(t, fourth())
+	require.Equal(t, connect.CodeAborted, connect.CodeOf(third()))
+}
+
+// Nor does a report that comes late take the place of a later one.
+func TestALateReportIsRefused(t *testing.T) {
+	plane := &steps{}
+	c := bare(t, plane)
+	report := func(location string, sent uint64, clock byte) error {
+		s, err := c.Report(t.Context())
+		require.NoError(t, err)
+		r := &pb.Reporter{Gateway: "gw", Location: location, Clock: bytes.Repeat([]byte{clock}, 16), Sent: sent}
+		_ = s.Send(&pb.ReportRequest{Reporter: r, Status: &pb.Status{Epoch: sent}})
+		_, err = s.CloseAndReceive()
+		return err
+	}
+	require.NoError(t, report("office", 20, 1))
+	require.Equal(t, connect.CodeAborted, connect.CodeOf(report("office", 10, 1)))
+	require.EqualValues(t, 20, plane.last().Epoch)
+	require.NoError(t, report("office", 20, 1), "the same again is none that is late")
+	require.NoError(t, report("elsewhere", 10, 1))
+	require.NoError(t, report("office", 5, 2), "another process has another clock")
+	plane.err = gateway.ErrStale
+	require.Error(t, report("office", 30, 2))
+	plane.err = nil
+	require.NoError(t, report("office", 25, 2), "what was refused is as if it had not come")
 }
 
 // counted counts how often the plane was asked for its next update.
@@ -129,7 +192,7 @@ func TestAReaderSetsThePace(t *testing.T) {
 		plane.n.Store(0)
 		s, err := c.Watch(t.Context())
 		require.NoError(t, err)
-		require.NoError(t, s.Send(&pb.WatchRequest{Open: &pb.Open{Gateway: "gw", Location: "office"}}))
+		require.NoError(t, s.Send(&pb.WatchRequest{Open: open(0)}))
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		require.Zero(t, plane.n.Load(), "nobody said that it takes one")
