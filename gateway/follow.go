@@ -85,7 +85,6 @@ func (r *Reconciler) take(u Update) error {
 	r.mu.Unlock()
 	r.wake.set()
 	r.keep.put(r.c.Location, next, len(u.Remove) > 0 || u.Interface != nil)
-	r.word()
 	if !linked {
 		r.log.Info("connected to the control plane", "rev", next.Revision.String())
 		r.c.Trace.linked(nil)

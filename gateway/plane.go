@@ -88,8 +88,8 @@ type Status struct {
 	// Ready says that the data plane is: the interface is up and has a
 	// configuration. The plane's being away does not change it.
 	Ready bool
-	// Restored says that the gateway started from what it was told before, by
-	// its Keeper, and that no plane has said a word since.
+	// Restored says that the gateway started from what its Keeper had. It is
+	// said until a plane has accepted a Report with it.
 	Restored bool
 	// Backend is State.Backend.
 	Backend string

@@ -57,7 +57,7 @@ type Reconciler struct {
 	status   Status        // but for what compose fills in
 	activity *Activity
 	kept     *Config // what to resume from, after the first look
-	restored bool    // desired came from there, and no plane has said a word since
+	restored bool    // desired came from there, and no plane has heard of it
 
 	keep *keeping // where what is told is kept; nil: nowhere
 }

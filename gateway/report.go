@@ -57,7 +57,7 @@ func (r *Reconciler) report(ctx context.Context) {
 			next.Reset(aside(err) + b.NextBackOff())
 			continue
 		}
-		r.word()
+		r.accepted(s)
 		accepted, full, retry = upTo, false, false
 		b.Reset()
 		next.Reset(heartbeat)

@@ -39,12 +39,14 @@ func (r *Reconciler) resume(have *State) {
 	r.news.set()
 }
 
-// word notes that the plane gave a sign of life.
-func (r *Reconciler) word() {
+// accepted notes that the plane took a Report, which is a sign of life. That the
+// gateway was restored is said until a plane has heard it, even if its updates
+// came first.
+func (r *Reconciler) accepted(s Status) {
 	r.keep.word(r.c.Location)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.restored {
+	if s.Restored {
 		r.restored = false
 		r.news.set()
 	}
