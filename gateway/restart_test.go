@@ -105,6 +105,14 @@ func TestARestoredGatewayGoesOnFromItsRevision(t *testing.T) {
 			require.Equal(t, []gateway.Revision{have}, s.froms["a"], name)
 			require.Empty(t, s.froms["b"], "nothing was new")
 
+			// So it is if the plane was never away.
+			down()
+			s.froms = nil
+			s.start()
+			s.after(12 * time.Second)
+			s.has("a", "b")
+			require.Empty(t, s.froms, "it asked before it looked at what it has")
+
 			// A plane that does not know the revision tells everything.
 			s.link.Cut()
 			down()
