@@ -234,6 +234,18 @@ func TestACoreRenewsItself(t *testing.T) {
 	})
 }
 
+// Also with a short life, a certificate is good for a while before it is due.
+func TestShortLivesAreNotDueAtOnce(t *testing.T) {
+	for _, life := range []time.Duration{15 * time.Second, time.Hour, 2 * time.Hour, 30 * 24 * time.Hour} {
+		d := transporttest.New(t, "acme", func(c *authority.Config) { c.Lifetime = life })
+		leaf := d.Member(t, transport.Gateway, "gw1").Get().Leaf()
+		left := time.Until(join.Due(leaf))
+		require.Greater(t, left, life*4/10, "%v", life)
+		require.Less(t, left, life*7/10, "%v", life)
+		require.True(t, leaf.NotBefore.Before(time.Now().Add(-life/3)) || leaf.NotBefore.Before(time.Now().Add(-50*time.Minute)), "clocks may be behind")
+	}
+}
+
 func TestWhatTokensMayBe(t *testing.T) {
 	d := transporttest.New(t, "acme", nil)
 	gw := d.Identity(transport.Gateway, "gw1")

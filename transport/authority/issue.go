@@ -92,13 +92,15 @@ func generationOf(c *x509.Certificate) (uint32, bool) {
 }
 
 func (i issuer) issue(id transport.Identity, key crypto.PublicKey, generation uint32, now time.Time, life time.Duration) (*x509.Certificate, error) {
+	// A short life is not backdated by an hour: it would be due for renewal at once.
+	back := min(backdated, life/2)
 	until := now.Add(life)
 	if until.After(i.cert.NotAfter) {
 		until = i.cert.NotAfter
 	}
 	t := &x509.Certificate{
 		SerialNumber: serial(generation), Subject: pkix.Name{CommonName: string(id.Role) + " " + id.ID},
-		NotBefore: now.Add(-backdated), NotAfter: until,
+		NotBefore: now.Add(-back), NotAfter: until,
 		URIs: []*url.URL{id.URI()}, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature,
 		// Who dials is the client of the handshake, and that may be either end.
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
