@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"go.uber.org/fx"
-	"go.uber.org/fx/fxevent"
 )
 
 // Tasks are what runs in the background. Each is a function that returns when its
@@ -101,12 +100,7 @@ func Run(ctx context.Context, log *slog.Logger, options ...fx.Option) error {
 	app := fx.New(
 		fx.Supply(log),
 		fx.Provide(NewTasks),
-		fx.WithLogger(func() fxevent.Logger {
-			l := &fxevent.SlogLogger{Logger: log}
-			l.UseLogLevel(slog.LevelDebug)
-			l.UseErrorLevel(slog.LevelDebug) // what is wrong comes back as an error
-			return l
-		}),
+		fx.NopLogger, // what is wrong comes back as an error
 		fx.StartTimeout(patience), fx.StopTimeout(patience),
 		fx.Options(options...),
 	)

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/cmd/internal/daemon"
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/transport"
+	"github.com/holdfastvpn/holdfast/transport/authority"
+	"github.com/holdfastvpn/holdfast/transport/gatewayrpc"
+	"github.com/holdfastvpn/holdfast/transport/join"
+	"github.com/holdfastvpn/holdfast/vpn"
+)
+
+// rand20 is 20 random letters and digits.
+func rand20() string { return rand.Text()[:20] }
+
+// identify is the gateway that asks, by the certificate of its link.
+func identify(ctx context.Context) (gateway.ID, error) {
+	peer, ok := transport.PeerOf(ctx)
+	if !ok || peer.Identity.Role != transport.Gateway {
+		return "", gateway.ErrUnknown
+	}
+	return gateway.ID(peer.Identity.ID), nil
+}
+
+func newServer(core *vpn.Core, a *authority.Authority, log *slog.Logger) (*transport.Server, error) {
+	linked := http.NewServeMux()
+	linked.Handle(gatewayrpc.NewHandler(core, gatewayrpc.HandlerConfig{Identify: identify, Log: log}))
+	h := join.Handlers(a)
+	h.Linked = linked
+	return transport.NewServer(transport.Config{
+		Holder: a.Holder(), Roles: []transport.Role{transport.Gateway}, Check: a.Check,
+		Retry:    time.Second, // a gateway that comes back shall not wait for us
+		Software: "core " + daemon.Version(), Log: log,
+	}, h)
+}
+
+// serveLinks dials gateways, those that wait to join and those that have, and takes
+// those that dial.
+func serveLinks(o *options, core *vpn.Core, a *authority.Authority, server *transport.Server, tasks *daemon.Tasks, log *slog.Logger) error {
+	d := &dialler{core: core, server: server, deployment: o.Deployment, dialling: map[gateway.ID]*dialled{}}
+	tasks.Go("gateways", d.run)
+	joiner := join.Dialer{
+		Server: server, Waiting: a.Addresses,
+		Failed: func(addr string, why error) {
+			log.Debug("a machine that shall join was not reached", "addr", addr, "err", why)
+		},
+	}
+	tasks.Go("joining", joiner.Run)
+	if o.Listen == "" {
+		return nil
+	}
+	port, err := daemon.OpenPort(context.Background(), "listen", o.Listen)
+	if err != nil {
+		return err
+	}
+	log.Info("gateways may dial", "addr", port.Addr())
+	tasks.Go("listen", port.Serve(server.Listen))
+	return nil
+}
+
+// dialler keeps a link to each gateway that has an address.
+type dialler struct {
+	core       *vpn.Core
+	server     *transport.Server
+	deployment string
+
+	dialling map[gateway.ID]*dialled
+}
+
+type dialled struct {
+	address string
+	cancel  context.CancelFunc
+}
+
+// run follows the registrations until ctx ends.
+func (d *dialler) run(ctx context.Context) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for all := range d.core.Gateways().Follow(ctx) {
+		want := map[gateway.ID]string{}
+		for _, g := range all {
+			if g.Address != "" && !g.Disabled {
+				want[g.ID] = g.Address
+			}
+		}
+		for id, now := range d.dialling {
+			if want[id] != now.address {
+				now.cancel()
+				delete(d.dialling, id)
+			}
+		}
+		for id, address := range want {
+			if d.dialling[id] != nil {
+				continue
+			}
+			ctx, cancel := context.WithCancel(ctx)
+			d.dialling[id] = &dialled{address, cancel}
+			wg.Go(func() {
+				defer cancel()
+				_ = d.server.Dial(ctx, transport.Target{Addr: address, Want: transport.Identity{
+					Deployment: d.deployment, Role: transport.Gateway, ID: string(id),
+				}})
+			})
+		}
+	}
+	if ctx.Err() == nil {
+		return errors.New("following the registrations ended")
+	}
+	return nil
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// metrics are what a gateway tells of itself, looked up when asked for.
+type metrics struct {
+	process *gateway.Process
+	cores   *cores
+
+	linked, ready, applied, failed, drifts *prometheus.Desc
+}
+
+func newMetrics(p *gateway.Process, c *cores) *metrics {
+	at := []string{"location"}
+	return &metrics{
+		process: p, cores: c,
+		linked:  prometheus.NewDesc("holdfast_gateway_cores", "Cores that are linked.", nil, nil),
+		ready:   prometheus.NewDesc("holdfast_gateway_ready", "1 if the location's interface is up and configured.", at, nil),
+		applied: prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
+		failed:  prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
+		drifts:  prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
+	}
+}
+
+// Describe tells what there is.
+func (m *metrics) Describe(out chan<- *prometheus.Desc) { prometheus.DescribeByCollect(m, out) }
+
+// Collect tells what it is now.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
+		out <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
+	}
+	gauge(m.linked, float64(len(m.cores.pool.Names())))
+	for _, at := range m.process.Locations() {
+		r := m.process.Reconciler(at)
+		if r == nil {
+			gauge(m.ready, 0, string(at))
+			continue
+		}
+		s := r.Status()
+		ready := 0.0
+		if s.Ready {
+			ready = 1
+		}
+		gauge(m.ready, ready, string(at))
+		gauge(m.applied, float64(s.Applied.Number), string(at))
+		gauge(m.failed, float64(len(s.Failed)), string(at))
+		out <- prometheus.MustNewConstMetric(m.drifts, prometheus.CounterValue, float64(s.Drifts), string(at))
+	}
+}

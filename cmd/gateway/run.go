@@ -1,0 +1,132 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/fx"
+
+	"github.com/holdfastvpn/holdfast/cmd/internal/daemon"
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/snapshot"
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+	"github.com/holdfastvpn/holdfast/transport"
+	"github.com/holdfastvpn/holdfast/transport/join"
+	"github.com/holdfastvpn/holdfast/transport/statedir"
+)
+
+type runCmd struct{}
+
+// Run serves until ctx ends.
+func (*runCmd) Run(ctx context.Context, c *cli) error {
+	log := c.Logger(os.Stderr)
+	return daemon.Run(
+		ctx, log,
+		fx.Supply(&c.options),
+		fx.Provide(openState, newHolder, newKeep, newClient, newCores, newProcess, daemon.NewRegistry),
+		fx.Invoke(serveLinks, serveProcess, serveHealth),
+	)
+}
+
+func openState(lc fx.Lifecycle, o *options) (*statedir.Dir, error) {
+	dir, err := statedir.Open(o.StateDir)
+	if err != nil {
+		return nil, fmt.Errorf("--state-dir: %w", err)
+	}
+	lc.Append(fx.StopHook(dir.Close))
+	return dir, nil
+}
+
+func newHolder(dir *statedir.Dir) (*transport.Holder, error) {
+	c, err := dir.Credentials()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("this machine has not joined (%s has no identity): make a token with 'holdfast gateway token LOCATION --at ADDR' "+
+			"and run the command that it prints", dir.Path())
+	}
+	if err != nil {
+		return nil, err
+	}
+	return transport.NewHolder(c), nil
+}
+
+func newKeep(h *transport.Holder, dir *statedir.Dir, log *slog.Logger) *join.Keep {
+	return &join.Keep{Holder: h, Save: dir.SaveCredentials, Log: log}
+}
+
+func newClient(h *transport.Holder, keep *join.Keep, log *slog.Logger) (*transport.Client, error) {
+	client, err := transport.NewClient(transport.Config{
+		Holder: h, Roles: []transport.Role{transport.Core}, Roots: keep.Roots,
+		Software: "gateway " + daemon.Version(), Log: log,
+	})
+	if err == nil {
+		keep.Links = client.Links
+	}
+	return client, err
+}
+
+// serveLinks keeps links to cores: those that dial us, and those that we dial.
+func serveLinks(o *options, dir *statedir.Dir, client *transport.Client, keep *join.Keep, tasks *daemon.Tasks, log *slog.Logger) error {
+	p, err := readPlace(dir)
+	if err != nil {
+		return err
+	}
+	listen := cmp.Or(o.Listen, p.Listen)
+	if listen == "" && len(p.Cores) == 0 {
+		return errors.New("--listen: cores dial this gateway: say at which address it listens, such as --listen :7946")
+	}
+	if listen != "" {
+		port, err := daemon.OpenPort(context.Background(), "listen", listen)
+		if err != nil {
+			return err
+		}
+		log.Info("cores may dial", "addr", port.Addr())
+		tasks.Go("listen", port.Serve(client.Listen))
+	}
+	for _, addr := range p.Cores {
+		tasks.Go("core "+addr, func(ctx context.Context) error { return client.Dial(ctx, transport.Target{Addr: addr}) })
+	}
+	tasks.Go("renewal", keep.Run)
+	return nil
+}
+
+func newProcess(o *options, h *transport.Holder, dir *statedir.Dir, cores *cores, log *slog.Logger) (*gateway.Process, error) {
+	id := gateway.ID(h.Get().Identity().ID)
+	kept, err := snapshot.New(snapshot.Config{Gateway: id, Files: dir})
+	if err != nil {
+		return nil, err
+	}
+	return gateway.NewProcess(gateway.ProcessConfig{
+		ID:      id,
+		Plane:   cores.pool,
+		Keeper:  kept,
+		MaxAge:  o.maxAge(),
+		Version: daemon.Version(),
+		Log:     log,
+		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
+			return wgdevice.Open(wgdevice.Config{Name: interfaceName(o.Prefix, at), Backend: o.backend(), Log: log})
+		},
+	})
+}
+
+// interfaceName is the name of a location's interface: as much of its ID as fits.
+func interfaceName(prefix string, at gateway.LocationID) string {
+	name := prefix + string(at)
+	return name[:min(len(name), nameMax)]
+}
+
+func serveProcess(p *gateway.Process, cores *cores, tasks *daemon.Tasks) {
+	tasks.Go("cores", cores.follow)
+	tasks.Go("locations", p.Run)
+}
+
+func serveHealth(o *options, p *gateway.Process, cores *cores, metrics *prometheus.Registry, tasks *daemon.Tasks, log *slog.Logger) error {
+	metrics.MustRegister(newMetrics(p, cores))
+	tasks.Go("watchdog", func(ctx context.Context) error { return daemon.Watchdog(ctx, func() error { return nil }) })
+	return daemon.Serve(o.HTTP, tasks, metrics, daemon.Health{Ready: p.Ready}, log)
+}
