@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"os/exec"
+	"slices"
 	"strconv"
 	"time"
 
@@ -44,6 +45,10 @@ func inside(ctx context.Context, o options, stdout, stderr io.Writer, log *slog.
 	if err != nil {
 		return unfit(stderr, err)
 	}
+	files, err := shipped(ctx, o)
+	if err != nil {
+		return unfit(stderr, err)
+	}
 	var tools []string
 	if _, err := exec.LookPath("nft"); err == nil {
 		tools = append(tools, "nft")
@@ -51,7 +56,8 @@ func inside(ctx context.Context, o options, stdout, stderr io.Writer, log *slog.
 	res, err := vm.Run(ctx, vm.Config{
 		Program: lab,
 		Args:    o.args(),
-		Env:     []string{clockEnv + "=" + o.clock},
+		Env:     []string{clockEnv + "=" + o.clock, programsEnv + "=" + programsDir},
+		Files:   files,
 		Clock:   vm.Clock(o.clock),
 		Memory:  1024,
 		Limit:   o.limit(),
@@ -70,6 +76,25 @@ func inside(ctx context.Context, o options, stdout, stderr io.Writer, log *slog.
 	}
 	log.Info("the virtual machine is gone", "booted", res.Boot, "played", res.Took, "wall", res.Wall, "bytes", res.Size)
 	return res.Exit
+}
+
+// programsDir is where the daemons are in the machine.
+const programsDir = "/programs"
+
+// shipped are the daemons, if a scenario runs them.
+func shipped(ctx context.Context, o options) (map[string]string, error) {
+	if !slices.ContainsFunc(o.scenarios, func(s Scenario) bool { return s.Processes }) {
+		return nil, nil
+	}
+	files := map[string]string{}
+	for _, name := range daemons() {
+		file, err := vm.Build(ctx, daemonPackages+name)
+		if err != nil {
+			return nil, err
+		}
+		files[programsDir+"/"+name] = file
+	}
+	return files, nil
 }
 
 // console is where the kernel's words go: with -v they are worth reading.

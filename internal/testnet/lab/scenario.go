@@ -17,7 +17,9 @@ type Scenario struct {
 	Does     string        // half a line for -list
 	Promises []string      // which of the promises it is proof of
 	Limit    time.Duration // of one run, on a perfect network
-	Lossless string        // why it cannot be right where packets are lost; "": it can
+	// Processes says that it runs the daemons, as processes.
+	Processes bool
+	Lossless  string // why it cannot be right where packets are lost; "": it can
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
@@ -35,5 +37,9 @@ type Run struct {
 
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
-	return []Scenario{twoGateways(), noReset(), drift(), refused(), floatingAddress()}
+	return []Scenario{
+		twoGateways(), noReset(), drift(), refused(), floatingAddress(),
+		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
+		lostHints(), twoLocations(),
+	}
 }

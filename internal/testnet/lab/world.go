@@ -42,6 +42,7 @@ type world struct {
 	gateways []*gw
 	tunnels  []*scene.Tunnel
 	stopCore func() error
+	deaf     bool // hints of the store get lost
 }
 
 // gw is one gateway of the world.
@@ -101,7 +102,11 @@ func (w *world) build(ctx context.Context) (err error) {
 
 // startCore starts a core on the world's store, as a process would.
 func (w *world) startCore() error {
-	core, err := vpn.New(vpn.Config{Stores: w.stores, Keys: w.keys, Log: w.run.Log.With("at", "core")})
+	var stores vpn.Stores = w.stores
+	if w.deaf {
+		stores = deafStores{stores}
+	}
+	core, err := vpn.New(vpn.Config{Stores: stores, Keys: w.keys, Log: w.run.Log.With("at", "core")})
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,147 @@
+//go:build linux
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/holdfastvpn/holdfast/internal/testnet"
+)
+
+// programsEnv is the folder with the daemons, where they are built already.
+const programsEnv = "HOLDFAST_LAB_PROGRAMS"
+
+// daemonPackages are the programs that scenarios with real processes run.
+const daemonPackages = "github.com/holdfastvpn/holdfast/cmd/"
+
+// daemons are their names.
+func daemons() []string { return []string{"core", "gateway"} }
+
+// programs returns the folder with the daemons, and builds them once if nobody has.
+//
+//nolint:gochecknoglobals // of the process: building takes seconds
+var programs = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(programsEnv); dir != "" {
+		return dir, nil
+	}
+	dir, err := os.MkdirTemp("", "holdfast-lab-programs-")
+	if err != nil {
+		return "", err
+	}
+	for _, name := range daemons() {
+		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), daemonPackages+name) //nolint:noctx // the go command ends
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", errors.Join(fmt.Errorf("build %s: %w: %s", name, err, out), os.RemoveAll(dir))
+		}
+	}
+	return dir, nil
+})
+
+// process is a daemon on a host. It may be started again after its end.
+type process struct {
+	name string
+	host *testnet.Host
+	args []string
+
+	mu   sync.Mutex
+	said bytes.Buffer
+	cmd  *exec.Cmd
+	end  chan error // gets how it ended
+}
+
+// start starts it. The thread that started it waits for its end: when that thread
+// ends, as it does if the lab is killed, so does the process.
+func (p *process) start() error {
+	dir, err := programs()
+	if err != nil {
+		return err
+	}
+	p.cmd = exec.Command(filepath.Join(dir, p.name), p.args...) //nolint:noctx,gosec // ended by hand, and what the lab says
+	p.cmd.Stdout, p.cmd.Stderr = p, p
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	started := make(chan error, 1)
+	p.end = make(chan error, 1)
+	go func() {
+		var err error
+		inside := p.host.Do(func() error {
+			if err = p.cmd.Start(); err != nil {
+				started <- err
+				return nil
+			}
+			started <- nil
+			err = p.cmd.Wait()
+			return nil
+		})
+		if inside != nil {
+			started <- inside
+		}
+		p.end <- err
+	}()
+	return <-started
+}
+
+// Write keeps what it says.
+func (p *process) Write(b []byte) (int, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.said.Write(b)
+}
+
+// text is what it said, the last of it.
+func (p *process) text() string {
+	const most = 8 << 10
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	b := p.said.Bytes()
+	return string(b[max(len(b)-most, 0):])
+}
+
+// running says whether it was started and has not been ended by hand.
+func (p *process) running() bool { return p.cmd != nil }
+
+// kill ends it by kill -9.
+func (p *process) kill() error {
+	if p.cmd == nil {
+		return nil
+	}
+	err := p.cmd.Process.Kill()
+	<-p.end
+	p.cmd = nil
+	return err
+}
+
+// stop ends it as systemd would, and says if it did not like that.
+func (p *process) stop(ctx context.Context) error {
+	if p.cmd == nil {
+		return nil
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
+	}
+	select {
+	case err := <-p.end:
+		p.cmd = nil
+		if err != nil {
+			return fmt.Errorf("%s on %s: %w:\n%s", p.name, p.host.Name(), err, p.text())
+		}
+		return nil
+	case <-ctx.Done():
+		return errors.Join(fmt.Errorf("%s on %s does not stop:\n%s", p.name, p.host.Name(), p.text()), p.kill())
+	}
+}
+
+// signal sends it a signal.
+func (p *process) signal(s syscall.Signal) error {
+	if p.cmd == nil {
+		return fmt.Errorf("%s on %s does not run", p.name, p.host.Name())
+	}
+	return p.cmd.Process.Signal(s)
+}
