@@ -57,6 +57,10 @@ var table = []row{
 		path: "gateway/wgdevice", what: "a Device on Linux, kernel or user-space WireGuard; the only code that touches a kernel",
 		may: []string{"gateway", "vpn/wgkey"},
 	},
+	{
+		path: "gateway/snapshot", what: "a Keeper in sealed files: what a gateway was told last",
+		may: []string{"gateway", "vpn/seal", "vpn/wgkey"},
+	},
 	{path: "transport", what: "who is who, and links between processes: mutual TLS, HTTP/2 either way round"},
 	{
 		path: "transport/join", what: "becoming a part of a deployment with one token, and staying one",
