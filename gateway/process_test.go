@@ -79,6 +79,7 @@ type shop struct {
 	link   *memtransport.Link
 	keeper *gatewaytest.Keeper // nil: none
 	limit  time.Duration
+	deaf   bool // the plane accepts no reports
 	stop   func()
 
 	keeping, clock time.Duration                             // how long Keep takes, and how wrong the clock is
@@ -104,7 +105,7 @@ func inShop(t *testing.T, test func(t *testing.T, s *shop)) {
 }
 
 func (s *shop) start() {
-	c := gateway.ProcessConfig{ID: "gw1", Plane: s.link, Open: s.Open, Version: "test", MaxAge: s.limit, Now: s.now}
+	c := gateway.ProcessConfig{ID: "gw1", Plane: hearing{s.link, s}, Open: s.Open, Version: "test", MaxAge: s.limit, Now: s.now}
 	if s.keeper != nil {
 		c.Keeper = slowKeeper{s.keeper, s}
 	}

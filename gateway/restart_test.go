@@ -89,6 +89,48 @@ func TestARebootWithThePlaneAway(t *testing.T) {
 	})
 }
 
+// That a gateway was restored is told, even if a plane tells something first.
+func TestAnUpdateDoesNotHideThatItWasRestored(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.reboot()
+		s.setDeaf(true)
+		rev := s.plane.SetPeer("a", gatewaytest.Peer(7))
+		s.start()
+		s.has("a", "b")
+		require.Equal(t, rev, s.Reconciler("a").Status().Applied)
+		require.True(t, s.Reconciler("a").Status().Restored)
+		s.setDeaf(false)
+		count := len(s.plane.Reports("gw1", "a"))
+		s.after(10 * time.Second)
+		all := s.plane.Reports("gw1", "a")[count:]
+		require.True(t, all[0].Restored)
+		require.False(t, all[1].Restored)
+	})
+}
+
+// hearing is a plane that hears no reports while the shop is deaf.
+type hearing struct {
+	gateway.ControlPlane
+
+	s *shop
+}
+
+func (h hearing) Report(ctx context.Context, id gateway.ID, at gateway.LocationID, st gateway.Status) error {
+	h.s.mu.Lock()
+	deaf := h.s.deaf
+	h.s.mu.Unlock()
+	if deaf {
+		return errors.New("what did you say?")
+	}
+	return h.ControlPlane.Report(ctx, id, at, st)
+}
+
+func (s *shop) setDeaf(deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deaf = deaf
+}
+
 // proves P9: what the plane has to tell then is only what changed.
 func TestARestoredGatewayGoesOnFromItsRevision(t *testing.T) {
 	inKeptShop(t, func(t *testing.T, s *shop) {
@@ -177,6 +219,30 @@ func TestAKilledProcessTouchesNoPeer(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What others changed while the process was dead is not in what a plane would tell
+// that is asked only what changed since: it is asked for everything.
+func TestWhatOthersChangedMeanwhileIsFoundOut(t *testing.T) {
+	inKeptShop(t, func(t *testing.T, s *shop) {
+		s.link.Cut()
+		s.kill()
+		s.at("b").Meddle(func(st *gateway.State) { // somebody takes one away, and puts another there
+			p := gatewaytest.Peer(9)
+			st.Peers = []gateway.PeerState{st.Peers[0], {Key: p.Key, AllowedIPs: p.AllowedIPs}}
+		})
+		meddled := observe(t, s.at("b"))
+		s.froms = nil
+		s.start()
+		s.after(time.Hour)
+		require.Equal(t, meddled.Peers, observe(t, s.at("b")).Peers, "nobody can know who is right")
+		require.Zero(t, s.Reconciler("b").Status().Applied)
+		s.link.Heal()
+		s.after(12 * time.Second)
+		s.has("a", "b")
+		require.Equal(t, []gateway.Revision{{}}, s.froms["b"])
+		require.Empty(t, s.froms["a"])
+	})
 }
 
 func sighted(s gateway.State, p gateway.Peer) gateway.PeerState {
