@@ -288,6 +288,13 @@ func TestTheSocket(t *testing.T) {
 	require.NoError(t, l.Close())
 
 	// Who is at the other end is asked of the system, and nobody else's word counts.
+	for uid, want := range map[int]int{0: http.StatusOK, os.Geteuid(): http.StatusOK, 54321: http.StatusUnauthorized} {
+		w := httptest.NewRecorder()
+		q := httptest.NewRequestWithContext(adminrpc.AsUser(t.Context(), uint32(uid)), http.MethodPost, "/holdfast.admin.v1.LocationService/ListLocations", strings.NewReader("{}"))
+		q.Header.Set("Content-Type", "application/json")
+		r.handler.ServeHTTP(w, q)
+		require.Equal(t, want, w.Code, "user %d", uid)
+	}
 	w := httptest.NewRecorder()
 	q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/holdfast.admin.v1.LocationService/ListLocations", strings.NewReader("{}"))
 	q.RemoteAddr = "@"
@@ -405,7 +412,7 @@ func FuzzHandler(f *testing.F) {
 			return
 		}
 		q := httptest.NewRequestWithContext(t.Context(), http.MethodPost, m, bytes.NewReader(body))
-		q = q.WithContext(adminrpc.AsRoot(t.Context()))
+		q = q.WithContext(adminrpc.AsUser(t.Context(), 0))
 		q.Header.Set("Content-Type", "application/json")
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, q)

@@ -13,5 +13,7 @@ func Words() (all []string) {
 	return all
 }
 
-// AsRoot is the context of a request over a socket, by root.
-func AsRoot(ctx context.Context) context.Context { return context.WithValue(ctx, uidKey{}, uint32(0)) }
+// AsUser is the context of a request over a socket.
+func AsUser(ctx context.Context, uid uint32) context.Context {
+	return context.WithValue(ctx, uidKey{}, uid)
+}

@@ -105,10 +105,10 @@ func (s *Tokens) Create(ctx context.Context, t Token, lifetime time.Duration) (T
 	}
 	secret := newSecret()
 	hash := sha256.Sum256([]byte(secret.Reveal()))
-	now := s.now().UTC().Truncate(time.Second)
+	now := s.now().UTC().Truncate(time.Microsecond)
 	made := Token{ID: newID(), Name: t.Name, Role: t.Role, Made: now, By: vpn.ActorOf(ctx).Name}
 	if lifetime > 0 {
-		made.Expires = now.Add(lifetime)
+		made.Expires = now.Add(lifetime).Truncate(time.Second)
 	}
 	text, err := json.Marshal(row{made, hash[:]})
 	if err == nil {
