@@ -31,6 +31,13 @@ func BenchmarkStore(b *testing.B) {
 			require.NoError(b, err)
 			b.ReportMetric(float64(len(data)), "B/file")
 		})
+		m := open(b, newFiles(), "gw1")
+		b.Run(fmt.Sprintf("keep without a disk/%d", n), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				require.NoError(b, m.Keep(b.Context(), k))
+			}
+		})
 		b.Run(fmt.Sprintf("load/%d", n), func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
