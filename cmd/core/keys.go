@@ -22,6 +22,10 @@ const keyringName = "keyring"
 func openKeys(o *options, dir *statedir.Dir, log *slog.Logger) (*seal.Keyring, error) {
 	text, from, err := readKeys(o, dir)
 	if errors.Is(err, fs.ErrNotExist) && from == "" {
+		if _, there := os.Stat(o.database()); there == nil {
+			return nil, fmt.Errorf("the file %s is not in %s, but a store is, whose secrets it opens: put the copy back that you kept, "+
+				"or say with --keyring where it is", keyringName, dir.Path())
+		}
 		text = []byte("# Seals the secrets in core.db, which is worth nothing without it: keep a copy elsewhere.\n" + seal.NewKey().RevealText() + "\n")
 		from = filepath.Join(dir.Path(), keyringName)
 		if err = dir.Write(keyringName, text); err == nil {
@@ -47,7 +51,7 @@ func readKeys(o *options, dir *statedir.Dir) (text []byte, from string, err erro
 	}
 	if creds := os.Getenv("CREDENTIALS_DIRECTORY"); creds != "" {
 		path := filepath.Join(filepath.Clean(creds), keyringName)
-		if text, err = os.ReadFile(path); !errors.Is(err, fs.ErrNotExist) {
+		if text, err = os.ReadFile(path); !errors.Is(err, fs.ErrNotExist) { //nolint:gosec // systemd says where
 			return text, path, err
 		}
 	}

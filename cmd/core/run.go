@@ -43,8 +43,9 @@ func openState(lc fx.Lifecycle, o *options) (*statedir.Dir, error) {
 	return dir, nil
 }
 
-// openStore comes after the directory, which nobody else may have.
-func openStore(lc fx.Lifecycle, o *options, _ *statedir.Dir) (vpn.Stores, *sqlitestore.Store, error) {
+// openStore comes after the directory, which nobody else may have, and after the
+// keys, which are made only where there is no store yet.
+func openStore(lc fx.Lifecycle, o *options, _ *statedir.Dir, _ *seal.Keyring) (vpn.Stores, *sqlitestore.Store, error) {
 	s, err := sqlitestore.Open(context.Background(), sqlitestore.Config{Path: o.database()})
 	if err != nil {
 		return nil, nil, err
