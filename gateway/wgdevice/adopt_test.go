@@ -166,7 +166,7 @@ func testDestroy(t *testing.T, back wgdevice.Backend) {
 	plan := gateway.Diff(gateway.Config{}, observe(t, d))
 	require.NoError(t, d.Apply(t.Context(), plan))
 	t.Logf("%d steps in %v", len(plan), time.Since(began))
-	require.Equal(t, gateway.State{Backend: string(back)}, observe(t, d))
+	require.Equal(t, gateway.State{Backend: told(back)}, observe(t, d))
 	require.NotContains(t, run(t, h, "ip", "link"), "wg0")
 	require.NotContains(t, run(t, h, "ip", "route"), "172.30")
 	require.NotContains(t, run(t, h, "nft", "list", "tables"), "holdfast")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"slices"
 )
 
@@ -17,7 +18,8 @@ const (
 	Auto Backend = ""
 	// Kernel is the WireGuard of the Linux kernel.
 	Kernel Backend = "kernel"
-	// Userspace is WireGuard in this process, over a TUN device.
+	// Userspace is WireGuard in this process, or in one of its own (see
+	// Config.Process), over a TUN device.
 	Userspace Backend = "userspace"
 )
 
@@ -35,6 +37,17 @@ type Config struct {
 	// Adopt allows to take over a WireGuard interface of the kernel that
 	// somebody else made: everything that the desired state lacks goes away.
 	Adopt bool
+	// Process is the command that starts WireGuard in user space in a process
+	// of its own, which outlives this one: the absolute path of a program, and
+	// arguments, to which the name of the interface is added. It calls Serve.
+	// Who opens the interface next, with a Process too, adopts it with all its
+	// sessions. Nil means that WireGuard in user space runs in this process,
+	// and ends with it.
+	Process []string
+	// Sockets is the directory, of an absolute path, where those processes are
+	// spoken to. It is made if it is not there, and has to be ours alone (0700).
+	// Empty means "/run/holdfast/device".
+	Sockets string
 	// Log hears of adoptions and of trouble inside WireGuard; nil discards.
 	Log *slog.Logger
 }
@@ -49,11 +62,20 @@ func (c Config) check() error {
 	}
 	switch c.Backend {
 	case Auto, Kernel, Userspace:
-		return nil
 	default:
 		return fmt.Errorf("wgdevice: backend %q: want %q, %q or nothing", c.Backend, Kernel, Userspace)
 	}
+	if len(c.Process) > 0 && !filepath.IsAbs(c.Process[0]) {
+		return fmt.Errorf("wgdevice: Process: %q is no absolute path of a program: os.Executable has one", c.Process[0])
+	}
+	if c.Sockets != "" && !filepath.IsAbs(c.Sockets) {
+		return fmt.Errorf("wgdevice: Sockets: %q is no absolute path of a directory, such as %s", c.Sockets, socketDir)
+	}
+	return nil
 }
+
+// socketDir is where processes are spoken to unless Config says otherwise.
+const socketDir = "/run/holdfast/device"
 
 // checkName is stricter than the kernel: a name is also part of a path under
 // /proc/sys, of the name of a table, and of commands that people type.

@@ -71,12 +71,15 @@ func (d *Device) createKernel(want gateway.Interface) (netlink.Link, error) {
 	return now, d.markLink(now, Kernel)
 }
 
-// createUser starts WireGuard in this process, on a link of its own. A link
+// createUser starts WireGuard in user space, on a link of its own. A link
 // that it returns is there, also if there is an error.
 func (d *Device) createUser(want gateway.Interface) (netlink.Link, error) {
 	engines.end(d.spot()) // one whose link somebody renamed or moved away
+	if len(d.space.command) > 0 {
+		return d.createProcess(want)
+	}
 	s := settings{key: &want.Key, port: &want.Port, mark: &want.Mark}
-	e, err := newEngine(d.ns, d.name, want.MTU, s, d.log)
+	e, err := newEngine(d.ns, d.name, want.MTU, appendSettings(nil, s), d.log)
 	if err != nil {
 		return nil, fmt.Errorf("start WireGuard in user space: %w", err)
 	}
@@ -159,8 +162,12 @@ func (d *Device) setMTU(link netlink.Link, wg wireguard, mtu int) error {
 			return fmt.Errorf("set MTU %d: %w", mtu, explain(err))
 		}
 	}
-	if e, ok := wg.(*engine); ok {
-		e.tun.setMTU(mtu)
+	u, ok := wg.(user)
+	if !ok {
+		return nil
+	}
+	if err := u.setMTU(mtu); err != nil {
+		return fmt.Errorf("set MTU %d: %w", mtu, explain(err))
 	}
 	return nil
 }
@@ -184,7 +191,7 @@ func (d *Device) destroy(link netlink.Link) error {
 			_ = wg.wipe() // for speed; what counts is that the link goes
 		}
 	}
-	engines.end(d.spot()) // takes its link with it, also one that somebody renamed
+	d.endUser(link)
 	if link != nil {
 		if err := d.nl.LinkDel(link); err != nil && !errors.Is(err, unix.ENODEV) {
 			errs = append(errs, fmt.Errorf("delete the interface: %w", explain(err)))

@@ -27,6 +27,7 @@ type Device struct {
 	nl     *netlink.Handle
 	filter *filter
 	kernel *kernel // nil until it is needed
+	space  space
 
 	// known is the index of the link that was ours when we looked last: it stays
 	// ours when somebody puts another alias in place of our mark.
@@ -53,7 +54,7 @@ func Open(c Config) (*Device, error) {
 	if err := c.check(); err != nil {
 		return nil, err
 	}
-	d := &Device{name: c.Name, adopt: c.Adopt, fixed: c.Backend != Auto, backend: c.Backend, log: c.Log}
+	d := &Device{name: c.Name, adopt: c.Adopt, fixed: c.Backend != Auto, backend: c.Backend, log: c.Log, space: newSpace(c)}
 	if d.log == nil {
 		d.log = slog.New(slog.DiscardHandler)
 	}
@@ -137,6 +138,7 @@ func (d *Device) Close() error {
 	if d.kernel != nil {
 		errs = append(errs, d.kernel.close())
 	}
+	d.forget()
 	if d.filter != nil {
 		errs = append(errs, d.filter.close())
 	}
@@ -149,7 +151,7 @@ func (d *Device) Close() error {
 	return errors.Join(errs...)
 }
 
-// spot is where WireGuard of this process would run for this device.
+// spot is where WireGuard in user space would run for this device.
 func (d *Device) spot() spot { return spot{d.ns.place, d.name} }
 
 // settle takes over the backend of a link that is there, if it may.
@@ -171,8 +173,8 @@ func (d *Device) wireguard(link netlink.Link) (wireguard, error) {
 		return nil, err
 	}
 	if d.backend == Userspace {
-		if e := engines.get(d.spot()); e != nil {
-			return e, nil
+		if u := d.user(link); u != nil {
+			return u, nil
 		}
 		return nil, errEnded
 	}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -26,6 +27,9 @@ func Open(c Config) (*Device, error) {
 	}
 	return nil, errSystem
 }
+
+// Serve fails: a gateway needs Linux.
+func Serve(context.Context, string, *slog.Logger) error { return errSystem }
 
 // Backend returns Auto.
 func (d *Device) Backend() Backend { return Auto }

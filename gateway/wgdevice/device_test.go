@@ -12,7 +12,7 @@ import (
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
-func TestMain(m *testing.M) { testnet.Main(m) }
+func TestMain(m *testing.M) { main(m) }
 
 func TestReconcile(t *testing.T) { each(t, testReconcile) }
 
@@ -21,7 +21,7 @@ func testReconcile(t *testing.T, back wgdevice.Backend) {
 	d := open(t, inside(net.Host("gw"), back))
 
 	t.Run("nothing is there at first", func(t *testing.T) {
-		require.Equal(t, gateway.State{Backend: string(back)}, observe(t, d))
+		require.Equal(t, gateway.State{Backend: told(back)}, observe(t, d))
 	})
 	want := gate(
 		gateway.Peer{Key: public(1), AllowedIPs: list("10.20.0.2/32", "fd20::2/128")},

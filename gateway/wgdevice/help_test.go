@@ -44,17 +44,33 @@ func public(n int) (k wgkey.Public) {
 
 // inside is the Config for an interface in the host.
 func inside(h *testnet.Host, back wgdevice.Backend) wgdevice.Config {
-	return wgdevice.Config{Name: "wg0", NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: back}
+	c := wgdevice.Config{Name: "wg0", NetNS: fmt.Sprintf("/proc/self/fd/%d", int(h.NS())), Backend: back}
+	if back == process {
+		c.Backend, c.Process, c.Sockets = wgdevice.Userspace, command(), sockets
+	}
+	return c
 }
 
-// each runs the test with WireGuard in user space, and again with that of the
-// kernel where there is one. In a virtual machine, where TestOnKernel runs all
+// process stands for user space in a process of its own.
+const process wgdevice.Backend = "process"
+
+// told is what a device says of a backend.
+func told(back wgdevice.Backend) string {
+	if back == process {
+		back = wgdevice.Userspace
+	}
+	return string(back)
+}
+
+// each runs the test with WireGuard in user space, in this process and in one of
+// its own, and again with that of the kernel where there is one. In a virtual machine, where TestOnKernel runs all
 // once more, that is all that is new.
 func each(t *testing.T, test func(*testing.T, wgdevice.Backend)) {
 	t.Helper()
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	if vm.Inside() == "" {
 		t.Run(string(wgdevice.Userspace), func(t *testing.T) { test(t, wgdevice.Userspace) })
+		t.Run(string(process), func(t *testing.T) { test(t, process) })
 	}
 	if err := testnet.Check(testnet.KernelWireGuard); err != nil {
 		t.Log("not repeated:", err)

@@ -97,7 +97,9 @@ func testNamespaceHandleMayGo(t *testing.T, back wgdevice.Backend) {
 	h := net.Host("gw")
 	f, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", int(h.NS())))
 	require.NoError(t, err)
-	d, err := wgdevice.Open(wgdevice.Config{Name: "wg0", Backend: back, NetNS: fmt.Sprintf("/proc/self/fd/%d", f.Fd())})
+	c := inside(h, back)
+	c.NetNS = fmt.Sprintf("/proc/self/fd/%d", f.Fd())
+	d, err := wgdevice.Open(c)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
 	reconcile(t, d, gate(others(1)...))
@@ -107,11 +109,18 @@ func testNamespaceHandleMayGo(t *testing.T, back wgdevice.Backend) {
 }
 
 func BenchmarkPeers(b *testing.B) {
+	for _, back := range []wgdevice.Backend{wgdevice.Userspace, process} {
+		b.Run(string(back), func(b *testing.B) { benchmarkPeers(b, back) })
+	}
+}
+
+func benchmarkPeers(b *testing.B, back wgdevice.Backend) {
+	b.Helper()
 	const n = 10_000
 	testnet.Need(b, testnet.Netns, testnet.TUN, testnet.Nftables)
 	net, err := testnet.New(b.Context(), testnet.Config{})
 	require.NoError(b, err)
-	d, err := wgdevice.Open(inside(net.Host("gw"), wgdevice.Userspace))
+	d, err := wgdevice.Open(inside(net.Host("gw"), back))
 	require.NoError(b, err)
 	want := gate()
 	for i := range n {

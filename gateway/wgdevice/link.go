@@ -47,7 +47,7 @@ func (d *Device) find() (netlink.Link, standing, error) {
 	}
 	a := link.Attrs()
 	f := found{kind: kindOf(link), alias: a.Alias, group: a.Group, self: os.Getpid()}
-	f.engine = engines.get(d.spot()) != nil
+	f.engine = kindOf(link) == kindTUN && d.user(link) != nil
 	whose, why := f.owner()
 	if whose == ours {
 		d.known = a.Index

@@ -37,7 +37,8 @@ type found struct {
 	kind  string
 	alias string
 	group uint32
-	// engine says that WireGuard of this process is behind it.
+	// engine says that WireGuard of this process is behind it, or of one that
+	// answers to us.
 	engine bool
 	// self is the process that asks.
 	self int

@@ -124,7 +124,7 @@ func testPortInUse(t *testing.T, back wgdevice.Backend) {
 	failed := new(gateway.ApplyError)
 	require.ErrorAs(t, err, &failed)
 	require.Len(t, failed.Failed, 1, "the steps after it were not tried")
-	require.Equal(t, gateway.State{Backend: string(back)}, observe(t, p.gate))
+	require.Equal(t, gateway.State{Backend: told(back)}, observe(t, p.gate))
 	require.Equal(t, before, run(t, p.gw, "sh", "-c", "ip -d address; ip route; nft list ruleset"))
 
 	require.NoError(t, taken.Close())

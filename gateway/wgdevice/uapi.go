@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
+	"syscall"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -16,7 +17,7 @@ import (
 
 // uapi is the text protocol by which WireGuard outside the kernel is asked and
 // told. The WireGuard of this process has the two operations as methods; over a
-// socket they would be a "get=1" and a "set=1" on an [io.ReadWriter].
+// socket (remote) they are a "get=1" and a "set=1".
 type uapi interface {
 	IpcGetOperation(w io.Writer) error
 	IpcSetOperation(r io.Reader) error
@@ -110,8 +111,26 @@ type reader struct {
 	to   *gateway.State
 	rest []byte        // a line that has begun
 	sec  time.Duration // of the peer's handshake
+	why  string        // of a refusal
 	bad  error
 }
+
+// refusal is a no from the other side, with the error's number there.
+type refusal struct {
+	errno syscall.Errno
+	why   string // "" if it does not say
+}
+
+// Error returns the other side's words.
+func (r *refusal) Error() string {
+	if r.why == "" {
+		return fmt.Sprintf("WireGuard refused: %v", r.errno)
+	}
+	return r.why
+}
+
+// Unwrap returns the number.
+func (r *refusal) Unwrap() error { return r.errno }
 
 // errText is all that an error says of text that it does not quote: it may have
 // a key in it.
@@ -161,10 +180,10 @@ func (r *reader) line(line []byte) error {
 		return fmt.Errorf("a line without =: %w", errText)
 	}
 	err := r.field(string(name), value)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+	if no := (*refusal)(nil); err == nil || errors.As(err, &no) {
+		return err
 	}
-	return nil
+	return fmt.Errorf("%s: %w", name, err)
 }
 
 // field takes one field of the device or of the peer that was named last.
@@ -183,9 +202,16 @@ func (r *reader) field(name string, value []byte) error {
 		n, err := number(value, 32)
 		i.Mark = uint32(n)
 		return err
+	case "message": // ours: why the number that follows is not 0
+		r.why, _ = strconv.Unquote(string(value))
+		return nil
 	case "errno":
-		if n, err := strconv.Atoi(string(value)); err != nil || n != 0 {
-			return fmt.Errorf("WireGuard refused: %q", value)
+		n, err := strconv.ParseInt(string(value), 10, 32)
+		switch {
+		case err != nil:
+			return errText
+		case n != 0:
+			return &refusal{syscall.Errno(max(n, -n)), r.why}
 		}
 		return nil
 	case "public_key":

@@ -3,6 +3,7 @@
 package wgdevice
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -13,6 +14,18 @@ import (
 	"golang.zx2c4.com/wireguard/device"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+// user is WireGuard in user space, wherever it runs.
+type user interface {
+	wireguard
+	// setMTU says that the link has another MTU now.
+	setMTU(mtu int) error
+}
+
+var (
+	_ user = (*engine)(nil)
+	_ user = (*remote)(nil)
 )
 
 // engine is WireGuard in this process, with its TUN device.
@@ -26,10 +39,10 @@ type engine struct {
 	buf  []byte
 }
 
-// newEngine makes the link and starts WireGuard on it, with all of s. Only the
-// sockets of a thread in the namespace will do, so here and in set they are
-// opened, and nowhere else.
-func newEngine(ns *namespace, name string, mtu int, s settings, log *slog.Logger) (*engine, error) {
+// newEngine makes the link and starts WireGuard on it, with settings as lines,
+// which it forgets. Only the sockets of a thread in the namespace will do, so
+// here and in open they are opened, and nowhere else.
+func newEngine(ns *namespace, name string, mtu int, lines []byte, log *slog.Logger) (*engine, error) {
 	own, err := ns.clone()
 	if err != nil {
 		return nil, err
@@ -42,10 +55,11 @@ func newEngine(ns *namespace, name string, mtu int, s settings, log *slog.Logger
 		// The plain Bind, not one of ours around it: only with that one does the
 		// library notice that a route has changed, and look for a new source.
 		e.dev = device.NewDevice(e.tun, conn.NewStdNetBind(), logger(log, name))
-		if err = tellUAPI(e.dev, appendSettings(nil, s)); err != nil {
+		port, _ := portOf(lines)
+		if err = tellUAPI(e.dev, lines); err != nil {
 			return unwrap(err)
 		}
-		return portError(*s.port, e.dev.Up())
+		return portError(port, e.dev.Up())
 	})
 	if err != nil {
 		e.end()
@@ -86,19 +100,23 @@ func (e *engine) read(s *gateway.State) error {
 	return unwrap(askUAPI(e.dev, s))
 }
 
-var errEnded = fmt.Errorf("WireGuard of this process has ended: %w", unix.ENODEV)
+var errEnded = fmt.Errorf("WireGuard in user space has ended: %w", unix.ENODEV)
 
-// set changes what is not nil. When the port cannot be opened, the one before
-// is opened again.
-func (e *engine) set(s settings) error {
+// set changes what is not nil.
+func (e *engine) set(s settings) error { return e.open(appendSettings(nil, s)) }
+
+// open sends lines that may have a port. When that cannot be opened, the one
+// before is opened again.
+func (e *engine) open(lines []byte) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	port, has := portOf(lines)
 	return e.ns.do(func() error {
-		err := e.tell(appendSettings(e.buf[:0], s))
+		err := e.tell(lines)
 		switch {
-		case s.port == nil:
+		case !has:
 		case err == nil:
-			e.port = *s.port
+			e.port = port
 		default:
 			if again := e.tell(appendSettings(e.buf[:0], settings{port: &e.port})); again != nil {
 				err = errors.Join(err, fmt.Errorf("open port %d again: %w", e.port, again))
@@ -106,6 +124,25 @@ func (e *engine) set(s settings) error {
 		}
 		return err
 	})
+}
+
+// portOf is the port that lines set, if they do.
+func portOf(lines []byte) (uint16, bool) {
+	for line := range bytes.Lines(lines) {
+		if bytes.HasPrefix(line, []byte("public_key=")) {
+			break // peers have none
+		}
+		if value, ok := bytes.CutPrefix(line, []byte("listen_port=")); ok {
+			n, err := number(bytes.TrimSuffix(value, []byte{'\n'}), 16)
+			return uint16(n), err == nil
+		}
+	}
+	return 0, false
+}
+
+func (e *engine) setMTU(mtu int) error {
+	e.tun.setMTU(mtu)
+	return nil
 }
 
 func (e *engine) change(c []change) error {
