@@ -135,3 +135,48 @@ func TestConfirmNamesWhoHasNot(t *testing.T) {
 		require.False(t, r.core.Connected(c.Away[0]))
 	})
 }
+
+// meddling is a backend where something happens just before the next write of a
+// device.
+type meddling struct {
+	vpn.Stores
+
+	before *func()
+}
+
+func (m meddling) Devices() peer.Store { return meddlingDevices{m.Stores.Devices(), m.before} }
+
+type meddlingDevices struct {
+	peer.Store
+
+	before *func()
+}
+
+func (m meddlingDevices) Update(ctx context.Context, id peer.DeviceID, edit func(*peer.Device) error) (peer.Device, error) {
+	if f := *m.before; f != nil {
+		*m.before = nil
+		f()
+	}
+	return m.Store.Update(ctx, id, edit)
+}
+
+func TestOfTwoWhoChangeAnOwnerTheLaterOneWins(t *testing.T) {
+	bubble(t, func(r *rig) {
+		d := r.of("alice", 1)
+		var before func()
+		other := r.newCore("core2", meddling{r.stores, &before})
+		before = func() {
+			_, err := r.core.Owners().Enable(r.ctx, "alice")
+			require.NoError(t, err)
+		}
+		_, err := other.Owners().Disable(r.ctx, "alice")
+		require.NoError(t, err)
+		require.Nil(t, before)
+		own, err := r.core.Owners().Get(r.ctx, "alice")
+		require.NoError(t, err)
+		require.False(t, own.Disabled)
+		d, err = r.core.Devices().Get(r.ctx, d.ID)
+		require.NoError(t, err)
+		require.False(t, d.Standing.Disabled)
+	})
+}

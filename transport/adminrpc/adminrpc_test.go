@@ -328,6 +328,23 @@ func TestGateways(t *testing.T) {
 	require.False(t, told)
 	require.Equal(t, vpn.Gateway{ID: g.ID, Name: "first", Disabled: true, Locations: []location.ID{office.ID}}, now.Gateway)
 
+	// It hears that it has no locations before it is cut off, and has a moment.
+	var heard time.Time
+	go func() {
+		for at, err := range r.core.Assigned(ctx, connected) {
+			if err == nil && len(at) == 0 {
+				r.joining.mu.Lock()
+				heard = time.Now()
+				r.joining.mu.Unlock()
+			}
+		}
+	}()
+	r.joining.before = func(id gateway.ID) {
+		if id == connected {
+			require.False(t, heard.IsZero())
+			require.Greater(t, time.Since(heard), 10*time.Millisecond)
+		}
+	}
 	told, err = r.root.RemoveGateway(ctx, connected, "stolen")
 	require.NoError(t, err)
 	require.True(t, told)

@@ -30,6 +30,7 @@ type joining struct {
 	err     error
 	asked   []adminrpc.TokenRequest
 	revoked map[gateway.ID]string
+	before  func(gateway.ID) // called before one is revoked; nil: nothing
 }
 
 func (j *joining) Token(_ context.Context, r adminrpc.TokenRequest) (join.Token, error) {
@@ -46,6 +47,9 @@ func (j *joining) Token(_ context.Context, r adminrpc.TokenRequest) (join.Token,
 func (j *joining) Revoke(_ context.Context, id gateway.ID, reason string) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.before != nil {
+		j.before(id)
+	}
 	j.revoked[id] = reason
 	return j.err
 }
