@@ -448,8 +448,9 @@ func TestSocketTaken(t *testing.T) {
 	}
 
 	require.NoError(t, os.Remove(path))
-	l, err := net.Listen("unix", path) //nolint:noctx // it is at once
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	require.NoError(t, err)
+	l.SetUnlinkOnClose(false) // by then it is not there any more
 	heard := make(chan int, 1)
 	go func() {
 		c, err := l.Accept()

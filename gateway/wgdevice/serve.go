@@ -19,7 +19,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/device"
 )
 
 // startFile is the file, open when the process starts, at whose other end is
@@ -408,10 +407,6 @@ func reply(c *net.UnixConn, out *bytes.Buffer, no error) error {
 func errnoOf(err error) syscall.Errno {
 	if n := syscall.Errno(0); errors.As(err, &n) && n != 0 {
 		return n
-	}
-	if ipc := new(device.IPCError); errors.As(err, &ipc) {
-		n := ipc.ErrorCode()
-		return syscall.Errno(max(n, -n))
 	}
 	return unix.EIO
 }

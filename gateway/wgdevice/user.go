@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/conn"
@@ -170,12 +171,18 @@ func (e *engine) tell(lines []byte) error {
 	return unwrap(err)
 }
 
-// unwrap takes the number of the text protocol off an error.
+// unwrap takes the number of the text protocol off the words of an error.
 func unwrap(err error) error {
-	if ipc := new(device.IPCError); errors.As(err, &ipc) && ipc.Unwrap() != nil {
-		return ipc.Unwrap()
+	ipc := new(device.IPCError)
+	if !errors.As(err, &ipc) || ipc.Unwrap() == nil {
+		return err
 	}
-	return err
+	err = ipc.Unwrap()
+	if n := syscall.Errno(0); errors.As(err, &n) {
+		return err
+	}
+	n := ipc.ErrorCode()
+	return &refusal{syscall.Errno(max(n, -n)), err.Error()}
 }
 
 // logger has WireGuard's own complaints logged. They come with every packet
