@@ -26,12 +26,12 @@ func newTokens(stores vpn.Stores) (*adminrpc.Tokens, error) {
 }
 
 // serveAdmin serves operators on a socket of this machine, and elsewhere if asked to.
-func serveAdmin(o *options, dir *statedir.Dir, core *vpn.Core, j *joining, tokens *adminrpc.Tokens, tasks *daemon.Tasks, log *slog.Logger) error {
+func serveAdmin(o *options, dir *statedir.Dir, core *vpn.Core, j *joining, k *keeping, tokens *adminrpc.Tokens, tasks *daemon.Tasks, log *slog.Logger) error {
 	ctx := context.Background()
 	if err := firstToken(ctx, dir, tokens, log); err != nil {
 		return err
 	}
-	h, err := adminrpc.NewHandler(adminrpc.Config{Core: core, Joining: j, Tokens: tokens, Log: log})
+	h, err := adminrpc.NewHandler(adminrpc.Config{Core: core, Joining: j, Tokens: tokens, Keeping: k, Log: log})
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,7 @@ import (
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/transport/adminrpc"
 	"github.com/holdfastvpn/holdfast/vpn"
+	"github.com/holdfastvpn/holdfast/vpn/seal"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
@@ -299,4 +300,71 @@ func TestRestore(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, all, 1)
 	require.Contains(t, (&rig{t: t, state: r.state, sock: r.sock}).fails("restore", filepath.Join(to.state, "core.db")), "already")
+}
+
+// A backup is made while the core is used, and secrets are sealed with a new key; a
+// core that starts again has everything, and the old key opens nothing any more.
+func TestBackupAndRotateKey(t *testing.T) {
+	r := newRig(t)
+	r.start()
+	office := r.office()
+	var backup bytes.Buffer
+	require.NoError(t, r.admin.Backup(t.Context(), &backup))
+	require.True(t, bytes.HasPrefix(backup.Bytes(), []byte("SQLite format 3")))
+	left, err := filepath.Glob(filepath.Join(r.state, "backup-*"))
+	require.NoError(t, err)
+	require.Empty(t, left)
+
+	keyring := filepath.Join(r.state, "keyring")
+	before, err := os.ReadFile(keyring)
+	require.NoError(t, err)
+	n, err := r.admin.RotateKey(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, n, "the location's key and the authority's")
+	after, err := os.ReadFile(keyring)
+	require.NoError(t, err)
+	require.NotEqual(t, before, after)
+	keys, err := seal.ParseKeys(after)
+	require.NoError(t, err)
+	require.Len(t, keys, 1)
+	now, err := r.admin.Location(t.Context(), office.ID)
+	require.NoError(t, err)
+	require.Equal(t, office.PublicKey, now.PublicKey)
+	require.Zero(t, r.end(syscall.SIGTERM))
+	require.NoError(t, os.WriteFile(keyring, before, 0o600))
+	require.Contains(t, r.fails(), "not in the ring")
+	require.NoError(t, os.WriteFile(keyring, after, 0o600))
+	r.start()
+	events, err := r.admin.Events(t.Context(), vpn.EventFilter{What: "core"})
+	require.NoError(t, err)
+	require.Len(t, events, 2)
+
+	elsewhere := filepath.Join(t.TempDir(), "keys")
+	require.Zero(t, r.end(syscall.SIGTERM))
+	require.NoError(t, os.Rename(keyring, elsewhere))
+	r.flags = []string{"--keyring", elsewhere}
+	r.start()
+	_, err = r.admin.RotateKey(t.Context())
+	require.ErrorContains(t, err, "put a new key on its first line")
+	fresh := seal.NewKey().RevealText() + "\n"
+	require.NoError(t, os.WriteFile(elsewhere, append([]byte(fresh), after...), 0o600))
+	require.Zero(t, r.end(syscall.SIGTERM))
+	r.start()
+	n, err = r.admin.RotateKey(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, 2, n)
+	require.NoError(t, os.WriteFile(elsewhere, []byte(fresh), 0o600))
+	require.Zero(t, r.end(syscall.SIGTERM))
+	r.start()
+
+	to := newRig(t)
+	require.NoError(t, os.Mkdir(to.state, 0o700))
+	file := filepath.Join(t.TempDir(), "backup.db")
+	require.NoError(t, os.WriteFile(file, backup.Bytes(), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(to.state, "keyring"), before, 0o600))
+	require.NoError(t, to.command("restore", file).Run(), to.said)
+	to.start()
+	all, err := to.admin.Locations(t.Context())
+	require.NoError(t, err)
+	require.Len(t, all, 1)
 }

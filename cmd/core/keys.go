@@ -26,7 +26,7 @@ func openKeys(o *options, dir *statedir.Dir, log *slog.Logger) (*seal.Keyring, e
 			return nil, fmt.Errorf("the file %s is not in %s, but a store is, whose secrets it opens: put the copy back that you kept, "+
 				"or say with --keyring where it is", keyringName, dir.Path())
 		}
-		text = []byte("# Seals the secrets in core.db, which is worth nothing without it: keep a copy elsewhere.\n" + seal.NewKey().RevealText() + "\n")
+		text = keyringText([]seal.Key{seal.NewKey()})
 		from = filepath.Join(dir.Path(), keyringName)
 		if err = dir.Write(keyringName, text); err == nil {
 			log.Info("a key was made that seals secrets: keep a copy of it apart from backups", "file", from)
@@ -40,6 +40,15 @@ func openKeys(o *options, dir *statedir.Dir, log *slog.Logger) (*seal.Keyring, e
 		return nil, fmt.Errorf("keyring %s: %w", from, err)
 	}
 	return seal.New(keys...)
+}
+
+// keyringText is the file with these keys.
+func keyringText(keys []seal.Key) []byte {
+	text := []byte("# Opens the secrets in core.db, which are lost without it: keep a copy elsewhere.\n")
+	for _, k := range keys {
+		text = append(text, k.RevealText()+"\n"...)
+	}
+	return text
 }
 
 // readKeys finds the keys. from is "" if nobody said where they should be, and they
@@ -91,4 +100,26 @@ func openRoot(ctx context.Context, records vpn.Records, keys *seal.Keyring) (aut
 		return authority.Key{}, fmt.Errorf("the authority's key: %w", err)
 	}
 	return authority.ParseKey(b)
+}
+
+// resealRoot seals the key of the authority's root anew if it was not sealed with the
+// first key of the ring, and returns 1 then.
+func resealRoot(ctx context.Context, records vpn.Records, keys *seal.Keyring) (int, error) {
+	done := 0
+	err := records.Update(ctx, rootKey, func(old []byte) ([]byte, error) {
+		done = 0
+		if old == nil || !keys.Stale(seal.Text(old)) {
+			return old, nil
+		}
+		b, err := keys.Open(seal.Text(old), rootKey)
+		if err != nil {
+			return nil, err
+		}
+		done = 1
+		return []byte(keys.Seal(b, rootKey)), nil
+	})
+	if err != nil {
+		return 0, fmt.Errorf("the authority's key: seal it anew: %w", err)
+	}
+	return done, nil
 }

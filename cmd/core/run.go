@@ -29,7 +29,7 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 	return daemon.Run(
 		ctx, log,
 		fx.Supply(&c.options),
-		fx.Provide(openState, openKeys, openStore, newSelf, newCore, newAuthority, newServer, newJoining, newTokens, daemon.NewRegistry),
+		fx.Provide(openState, openKeys, openStore, newSelf, newCore, newAuthority, newServer, newJoining, newKeeping, newTokens, daemon.NewRegistry),
 		fx.Invoke(serveCore, serveLinks, serveAdmin, serveHealth),
 	)
 }

@@ -37,6 +37,8 @@ type cli struct {
 	Overview   overviewCmd   `cmd:"" help:"Who is connected, and who carries whom."`
 	Events     eventsCmd     `cmd:"" help:"What happened."`
 	Token      tokenCmd      `cmd:"" help:"Who may use the API from elsewhere."`
+	Backup     backupCmd     `cmd:"" help:"Copy everything to a file, while the core is running."`
+	Care       careCmd       `cmd:"" help:"Care for the core itself." name:"core"`
 	Completion completionCmd `cmd:"" help:"A script that completes commands in a shell."`
 	Version    versionCmd    `cmd:"" help:"Which release this is."`
 }

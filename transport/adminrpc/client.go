@@ -29,6 +29,7 @@ type Client struct {
 	overviews pb.OverviewServiceClient
 	events    pb.EventServiceClient
 	tokens    pb.TokenServiceClient
+	cores     pb.CoreServiceClient
 }
 
 // NewClient makes a Client of a way to send requests and the URL that the API
@@ -39,7 +40,7 @@ func NewClient(h connect.HTTPClient, base string, opts ...connect.ClientOption) 
 		locations: pb.NewLocationServiceClient(h, base, all), devices: pb.NewDeviceServiceClient(h, base, all),
 		gateways: pb.NewGatewayServiceClient(h, base, all), owners: pb.NewOwnerServiceClient(h, base, all),
 		overviews: pb.NewOverviewServiceClient(h, base, all), events: pb.NewEventServiceClient(h, base, all),
-		tokens: pb.NewTokenServiceClient(h, base, all),
+		tokens: pb.NewTokenServiceClient(h, base, all), cores: pb.NewCoreServiceClient(h, base, all),
 	}
 }
 

@@ -47,6 +47,8 @@ type Config struct {
 	Joining Joining
 	// Tokens are those of requests; nil: only operators on a unix socket are heard.
 	Tokens *Tokens
+	// Keeping cares for what the core keeps; nil: somebody else does.
+	Keeping Keeping
 	// Confirm is how long a change waits for gateways to apply it; 0 means 2 s.
 	Confirm time.Duration
 	// Settle is how long a gateway that is removed has to let go of its locations
@@ -101,6 +103,7 @@ func NewHandler(c Config) (http.Handler, error) {
 	mux.Handle(pb.NewOverviewServiceHandler(overviews{a}, opts))
 	mux.Handle(pb.NewEventServiceHandler(events{a}, opts))
 	mux.Handle(pb.NewTokenServiceHandler(tokens{a}, opts))
+	mux.Handle(pb.NewCoreServiceHandler(cores{a}, opts))
 	refuse := connect.NewErrorWriter()
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		ctx, err := a.admit(r)

@@ -38,6 +38,9 @@ var needs = map[string]Role{ //nolint:gochecknoglobals // a table that nobody wr
 	pb.TokenServiceCreateTokenProcedure: Admin,
 	pb.TokenServiceListTokensProcedure:  Admin,
 	pb.TokenServiceRevokeTokenProcedure: Admin,
+
+	pb.CoreServiceBackupProcedure:    Admin,
+	pb.CoreServiceRotateKeyProcedure: Admin,
 }
 
 // may says whether a role is enough for a method.

@@ -135,7 +135,7 @@ func TestHealth(t *testing.T) {
 	addr := free(t)
 	done := make(chan error, 1)
 	go func() {
-		done <- daemon.Run(ctx, log, fx.Invoke(func(tasks *daemon.Tasks) error {
+		done <- daemon.Run(ctx, log, fx.Invoke(func(tasks *daemon.Tasks) error { //nolint:contextcheck // wiring has none
 			return daemon.Serve(addr, tasks, daemon.NewRegistry(), daemon.Health{Ready: func() error {
 				if sick.Load() {
 					return errors.New("location x: no configuration yet")
