@@ -79,10 +79,11 @@ func (s *seat) applied(before, after gateway.State, known bool) {
 	w.count.Applies++
 	then, now := shown(s.at, before), shown(s.at, after)
 	s.kept(before, after, then, now)
-	if !known {
-		return
+	if !known || !s.sound && !s.told {
+		return // a process takes what it finds for what it was told, until somebody tells it more
 	}
 	w.count.Known++
+	s.sound = true
 	if !after.Exists {
 		s.gone()
 		return
@@ -128,10 +129,10 @@ func (s *seat) forward(sub subject, row *story, state string) {
 	}
 	_, ever := row.find(0, state)
 	promise, why := "P9", "which nobody asked for"
-	switch {
-	case ever:
+	if ever {
 		why = "which is older than what it had before"
-	case state == "":
+	}
+	if state == "" && (!ever || !s.told) {
 		promise = "P2"
 	}
 	s.w.log.violate(promise, "%s at location %d has %s for %s, %s", s.m.name, s.at, say(state), s.w.called(sub), why)
@@ -139,13 +140,13 @@ func (s *seat) forward(sub subject, row *story, state string) {
 
 // gone checks that there is a reason for having no interface.
 func (s *seat) gone() {
+	if i, ok := s.m.posted[s.at].find(s.posted, ""); ok {
+		s.posted = i
+		return
+	}
 	sub := subject{at: s.at}
 	if i, ok := s.w.model.rows[sub].find(s.low[sub], ""); ok {
 		s.low[sub] = i
-		return
-	}
-	if i, ok := s.m.posted[s.at].find(s.posted, ""); ok {
-		s.posted = i
 		return
 	}
 	s.w.log.violate("P2", "%s took its interface at location %d away, which nobody asked for", s.m.name, s.at)
@@ -155,6 +156,47 @@ func (s *seat) gone() {
 func (s *seat) closed(before, after gateway.State) {
 	if len(before.Peers) != len(after.Peers) || before.Exists != after.Exists {
 		s.w.log.violate("P2", "%s ended, and took %d peers at location %d with it", s.m.name, len(before.Peers)-len(after.Peers), s.at)
+	}
+}
+
+// stand checks that devices whose process had time to do something are no less
+// than they were, whoever is connected: what was there has come back after a
+// reboot. The driver calls it.
+//
+// It proves P2.
+func (w *world) stand() {
+	since := w.log.now().Add(-10 * time.Second)
+	for _, m := range w.machines {
+		for _, s := range m.seats {
+			s.stand(m.well.before(since) && m.alive.Load() && s.well.before(since))
+		}
+	}
+}
+
+func (s *seat) stand(check bool) {
+	w := s.w
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w.model.mu.Lock()
+	defer w.model.mu.Unlock()
+	s.past = s.past.next(w.log.now(), s.low, s.posted)
+	if !check || !s.sound {
+		return
+	}
+	have := s.state()
+	if !have.Exists {
+		s.gone()
+		return
+	}
+	w.count.Stands++
+	now := shown(s.at, have)
+	for sub, row := range w.model.rows {
+		if sub.at != s.at {
+			continue
+		}
+		if _, ok := row.find(s.low[sub], now[sub]); !ok {
+			w.log.violate("P2", "%s at location %d has %s for %s, and had %s", s.m.name, s.at, say(now[sub]), w.called(sub), say(row.versions[s.low[sub]].state))
+		}
 	}
 }
 

@@ -34,6 +34,7 @@ const latency = time.Millisecond
 type conn struct {
 	db   kvstore.DB
 	dead chan struct{}
+	die  func() // may be called again
 
 	mu      sync.Mutex
 	ill     ill
@@ -41,7 +42,9 @@ type conn struct {
 }
 
 func newConn(db kvstore.DB) *conn {
-	return &conn{db: db, dead: make(chan struct{}), changed: make(chan struct{})}
+	c := &conn{db: db, dead: make(chan struct{}), changed: make(chan struct{})}
+	c.die = sync.OnceFunc(func() { close(c.dead) })
+	return c
 }
 
 func (c *conn) set(now ill) {

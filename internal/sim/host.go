@@ -72,12 +72,13 @@ func (h *host) start() error {
 // kill ends the core's process at once: what it had begun is not finished. If
 // silent, nobody is told, as when the power fails.
 func (h *host) kill(silent bool) {
-	close(h.conn.dead)
+	h.conn.die()
 	h.end(silent)
 }
 
-// end lets the core's process end.
+// end lets the core's process end; it has a moment for what it had begun.
 func (h *host) end(silent bool) {
+	h.w.later(time.Second, h.conn.die)
 	for _, m := range h.w.machines {
 		h.w.unlink(m, h, silent)
 	}

@@ -3,13 +3,16 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/location"
 )
 
-// machine has a gateway's process, and devices that outlive it. The driver alone
+// machine has a gateway's process, devices that outlive it, and a disk that
+// outlives those. The driver alone
 // uses it.
 type machine struct {
 	w     *world
@@ -17,6 +20,7 @@ type machine struct {
 	name  string
 	id    gateway.ID
 	seats [sites]*seat
+	disk  *disk
 
 	proc   *gateway.Process // nil: it is down
 	pool   *gateway.Pool
@@ -38,14 +42,13 @@ func (m *machine) start() error {
 		plane = w.parts.Pool(m.name, plane)
 	}
 	proc, err := gateway.NewProcess(gateway.ProcessConfig{
-		ID: m.id, Plane: plane, Version: "1.0.0",
+		ID: m.id, Plane: plane, Version: "1.0.0", Trace: m.trace, Keeper: keeper{m.disk, alive},
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
-			for i, l := range w.ids {
-				if gateway.LocationID(l) == at {
-					return m.seats[i].open(alive), nil
-				}
+			i := slices.Index(w.ids[:], location.ID(at))
+			if i < 0 {
+				return nil, fmt.Errorf("sim: there is no location %q", at)
 			}
-			return nil, fmt.Errorf("sim: there is no location %q", at)
+			return m.seats[i].open(alive), nil
 		},
 	})
 	if err != nil {
@@ -55,7 +58,7 @@ func (m *machine) start() error {
 	m.proc, m.pool, m.alive, m.cancel = proc, pool, alive, cancel
 	m.well.better(w.log.now())
 	for _, s := range m.seats {
-		s.set(proc)
+		s.anew()
 	}
 	w.wg.Go(func() { _ = proc.Run(ctx) })
 	for _, h := range w.hosts {
@@ -75,14 +78,27 @@ func (m *machine) stop(kill, silent bool) {
 	m.cancel()
 	m.proc = nil
 	m.well.worse()
-	for _, s := range m.seats {
-		s.set(nil)
-	}
 }
 
 // reboot loses what the devices had, while the process is down.
 func (m *machine) reboot() {
 	for _, s := range m.seats {
 		s.replace(memdevice.New())
+	}
+}
+
+// trace notes what the process hears of the cores.
+func (m *machine) trace(l gateway.LocationID) gateway.Trace {
+	at := slices.Index(m.w.ids[:], location.ID(l))
+	return gateway.Trace{
+		OnLink: func(err error) {
+			if err != nil {
+				m.w.log.notef("    %s at location %d hears nothing more: %v", m.name, at, err)
+			}
+		},
+		OnUpdate: func(from, to gateway.Revision) {
+			m.seats[at].hears()
+			m.w.log.notef("    %s at location %d hears of revision %d, from %d", m.name, at, to.Number, from.Number)
+		},
 	}
 }

@@ -38,8 +38,8 @@ func (w *world) script(c Config) time.Time {
 	at := time.Duration(0)
 	for n := range c.Steps {
 		d := dice{rand.New(rand.NewPCG(c.Seed, 100+uint64(n)))} //nolint:gosec // a seed repeats it
-		at += d.between(0, 3*time.Second)
-		if d.one(15) {
+		at += d.between(0, 2500*time.Millisecond)
+		if d.one(25) {
 			at += 20 * time.Second // time to recover in
 		}
 		w.later(at, func() { w.step(d) })

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,7 +19,6 @@ type seat struct {
 
 	mu   sync.Mutex
 	dev  *memdevice.Device // of the sim itself: never closed
-	proc *gateway.Process  // nil: it is down
 	hand int               // how often something was done to the device that no process asked for
 	trip int               // the process is killed by its next Apply, after so many steps, if it has so many; < 0: no
 	ails ail
@@ -27,17 +27,28 @@ type seat struct {
 	// device was at.
 	low    map[subject]int
 	posted int // the same for being assigned
+	past   past
+	sound  bool // nothing was done to the device since it was right
+	told   bool // the process heard of a core since it started
 	well   well
 }
 
 func newSeat(w *world, m *machine, at int) *seat {
-	return &seat{w: w, m: m, at: at, dev: memdevice.New(), trip: -1, low: map[subject]int{}, well: well{since: w.log.now()}}
+	return &seat{w: w, m: m, at: at, dev: memdevice.New(), trip: -1, low: map[subject]int{}, past: past{}.next(w.log.now(), nil, 0), well: well{since: w.log.now()}}
 }
 
-func (s *seat) set(proc *gateway.Process) {
+// anew says that another process begins.
+func (s *seat) anew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.proc = proc
+	s.told = false
+}
+
+// hears says that the process heard of a core.
+func (s *seat) hears() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = true
 }
 
 // replace is what a reboot does.
@@ -47,6 +58,8 @@ func (s *seat) replace(dev *memdevice.Device) {
 	s.dev, s.trip = dev, -1
 	s.dev.FailSteps(s.ails.step)
 	s.hand++
+	s.low, s.posted = s.past.before.low, s.past.before.posted // what was kept later may be lost
+	s.past = past{}.next(s.w.log.now(), s.low, s.posted)
 	s.well.since = s.w.log.now()
 }
 
@@ -61,6 +74,7 @@ func (s *seat) meddle(edit func(*gateway.State)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hand++
+	s.sound = false
 	s.well.since = s.w.log.now()
 	s.dev.Meddle(edit)
 }
@@ -166,6 +180,7 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	}
 	if err != nil {
 		s.hand++
+		s.sound = false
 	}
 	s.applied(before, s.state(), h.looked == s.hand)
 	return err
@@ -205,4 +220,27 @@ func (h *handle) Close() error {
 	err := h.inner.Close()
 	s.closed(before, s.state())
 	return err
+}
+
+// past is how far a seat had come a while ago: 2 s or more, 4 s at most.
+type past struct{ before, now mark }
+
+type mark struct {
+	at     time.Time
+	low    map[subject]int
+	posted int
+}
+
+const aWhile = 2 * time.Second
+
+func (p past) next(now time.Time, low map[subject]int, posted int) past {
+	if now.Sub(p.now.at) < aWhile {
+		return p
+	}
+	m := mark{now, map[subject]int{}, posted}
+	maps.Copy(m.low, low)
+	if p.now.low == nil {
+		p.now = m
+	}
+	return past{before: p.now, now: m}
 }

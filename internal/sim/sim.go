@@ -44,6 +44,7 @@ type Count struct {
 	Acked, Refused, Unknown int // what came of operators' changes
 	Applies                 int // of gateways to devices
 	Known                   int // of these, how many were held against the stories row by row
+	Stands                  int // looks at devices that nobody and nothing had touched for 10 s
 	Looks                   int // at devices of gateways that had been connected for 30 s
 }
 

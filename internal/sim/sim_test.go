@@ -56,7 +56,7 @@ func TestSim(t *testing.T) {
 // tell says what was wrong, and how to see it again.
 func tell(t *testing.T, seed uint64, r sim.Result) {
 	t.Helper()
-	const most = 60
+	const most = 200
 	h := r.History
 	if len(h) > most {
 		h = h[len(h)-most:]

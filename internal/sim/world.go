@@ -150,7 +150,7 @@ func (w *world) build(c Config) error {
 		w.model.locate(at, l)
 	}
 	for n := range c.Gateways {
-		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), may: []int{1<<sites - 1}, well: well{wrong: 1}}
+		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), may: []int{1<<sites - 1}, well: well{wrong: 1}, disk: &disk{kept: map[gateway.LocationID]gateway.Kept{}}}
 		gw, err := core.Gateways().Add(w.ctx, vpn.Gateway{Name: m.name, Locations: w.ids[:]})
 		if err != nil {
 			return fmt.Errorf("sim: build: %w", err)
@@ -219,6 +219,7 @@ func (w *world) tick() {
 		}
 	}
 	w.look(resync, "P9")
+	w.stand()
 	w.later(500*time.Millisecond, w.tick)
 }
 
@@ -228,6 +229,9 @@ func (w *world) close() {
 	for _, h := range w.hosts {
 		if h.core != nil {
 			h.kill(false)
+		}
+		if h.conn != nil {
+			h.conn.die()
 		}
 	}
 	for _, m := range w.machines {
