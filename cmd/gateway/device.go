@@ -1,0 +1,20 @@
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
+)
+
+// deviceCmd is WireGuard in user space for one interface, in a process of its own. A
+// gateway starts it, and it goes on when that gateway is killed or upgraded; nobody
+// else has a use for it.
+type deviceCmd struct {
+	Name string `arg:""`
+}
+
+// Run serves until the interface ends.
+func (d *deviceCmd) Run(ctx context.Context, c *cli) error {
+	return wgdevice.Serve(ctx, d.Name, c.Logger(os.Stderr))
+}
