@@ -55,7 +55,7 @@ func newRig(tb testing.TB, dir string, cleanup func(func())) *rig {
 	require.NoError(tb, err)
 	h, err := adminrpc.NewHandler(adminrpc.Config{
 		Core: r.core, Joining: r, Tokens: tokens,
-		Confirm: 300 * time.Millisecond, Settle: 10 * time.Millisecond, Refresh: 50 * time.Millisecond,
+		Confirm: 10 * time.Second, Settle: 10 * time.Millisecond, Refresh: 50 * time.Millisecond,
 	})
 	require.NoError(tb, err)
 	short, err := os.MkdirTemp("", "holdfast") //nolint:usetesting // the path of a socket has at most 107 bytes

@@ -99,7 +99,7 @@ func newRig(t *testing.T, edit ...func(*vpn.Stores)) *rig {
 	require.NoError(t, err)
 	r.handler, err = adminrpc.NewHandler(adminrpc.Config{
 		Core: r.core, Joining: r.joining, Tokens: r.tokens,
-		Confirm: 200 * time.Millisecond, Settle: 50 * time.Millisecond, Refresh: 20 * time.Millisecond,
+		Confirm: time.Second, Settle: 50 * time.Millisecond, Refresh: 20 * time.Millisecond,
 		Log: slog.New(slog.NewTextHandler(r.log, nil)),
 	})
 	require.NoError(t, err)
