@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 )
@@ -48,6 +49,10 @@ type Config struct {
 	// spoken to. It is made if it is not there, and has to be ours alone (0700).
 	// Empty means "/run/holdfast/device".
 	Sockets string
+	// Stderr is where those processes log, and write to when they crash, such
+	// as os.Stderr. It should last as long as they do; a pipe does not, and is
+	// not passed on. Nil discards.
+	Stderr *os.File
 	// Log hears of adoptions and of trouble inside WireGuard; nil discards.
 	Log *slog.Logger
 }

@@ -1,5 +1,5 @@
 // Package wgdevice is a [gateway.Device] on Linux: one WireGuard interface, of
-// the kernel or of this process, with its addresses, routes and filter table.
+// the kernel or in user space, with its addresses, routes and filter table.
 //
 // Start with [Open]:
 //
@@ -21,7 +21,9 @@
 //     Config.Adopt, or by a Configure step with the private key that it has.
 //   - The kernel's WireGuard is used where there is one. Otherwise WireGuard
 //     runs in this process, over a TUN device: such an interface outlives its
-//     Device but not the process, and only this process can adopt it.
+//     Device but not the process, and only this process can adopt it. With
+//     Config.Process it has a process of its own, a program that calls [Serve]:
+//     then it outlives this one, however that ends, and the next adopts it.
 //   - Routes are ours by their protocol number, 104. Only those are reported
 //     and removed, and a route of somebody else is never replaced.
 //   - The filter table is named after the interface, "holdfast-wg0" in family

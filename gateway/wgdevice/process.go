@@ -24,11 +24,12 @@ import (
 type space struct {
 	command []string // none: in this process
 	dir     string   // of sockets
+	stderr  *os.File // of the command; may be nil
 	remote  *remote  // the process that was there when we looked last, if any
 }
 
 func newSpace(c Config) space {
-	return space{command: slices.Clone(c.Process), dir: cmp.Or(c.Sockets, socketDir)}
+	return space{command: slices.Clone(c.Process), dir: cmp.Or(c.Sockets, socketDir), stderr: c.Stderr}
 }
 
 // user returns WireGuard in user space behind a link, if it is ours: it runs in
@@ -99,7 +100,7 @@ func (d *Device) createProcess(want gateway.Interface) (netlink.Link, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := startProcess(d.ns, append(slices.Clone(d.space.command), d.name))
+	r, err := startProcess(d.ns, append(slices.Clone(d.space.command), d.name), d.space.stderr)
 	if err != nil {
 		return nil, fmt.Errorf("start WireGuard in user space: %w", err)
 	}
@@ -174,7 +175,7 @@ func (d *Device) endUser(link netlink.Link) {
 // it with a connection. The process is in a session of its own, and no signal
 // that is meant for us reaches it. Nothing that is secret is in its arguments or
 // its environment.
-func startProcess(ns *namespace, command []string) (*remote, error) {
+func startProcess(ns *namespace, command []string, stderr *os.File) (*remote, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -188,7 +189,7 @@ func startProcess(ns *namespace, command []string) (*remote, error) {
 	cmd := exec.Command(command[0], command[1:]...) //nolint:gosec,noctx // who embeds us chose it, and it outlives every context
 	cmd.Dir = "/"
 	cmd.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return !strings.HasPrefix(s, "GO") }) // what the runtime reads
-	cmd.Stderr = lasting(os.Stderr)
+	cmd.Stderr = lasting(stderr)
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := ns.do(cmd.Start); err != nil {
@@ -201,6 +202,9 @@ func startProcess(ns *namespace, command []string) (*remote, error) {
 // lasting returns the file, or nil if it is a pipe: who reads that would wait for
 // its end for as long as the process runs.
 func lasting(f *os.File) io.Writer {
+	if f == nil {
+		return nil
+	}
 	if is, err := f.Stat(); err != nil || is.Mode()&os.ModeNamedPipe != 0 {
 		return nil
 	}

