@@ -12,8 +12,9 @@ import (
 type cli struct {
 	options
 
-	Run  runCmd  `cmd:"" default:"1" help:"Serve (the default)."`
-	Join joinCmd `cmd:"" help:"Become a gateway with a token, and serve."`
+	Run    runCmd    `cmd:"" default:"1" help:"Serve (the default)."`
+	Join   joinCmd   `cmd:"" help:"Become a gateway with a token, and serve."`
+	Device deviceCmd `cmd:"" hidden:"" help:"WireGuard in user space for one interface; the gateway starts it."`
 }
 
 func main() {

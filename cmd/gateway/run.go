@@ -109,7 +109,13 @@ func newProcess(o *options, h *transport.Holder, dir *statedir.Dir, cores *cores
 		Version: daemon.Version(),
 		Log:     log,
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
-			return wgdevice.Open(wgdevice.Config{Name: interfaceName(o.Prefix, at), Backend: o.backend(), Log: log})
+			process, err := deviceCommand(o)
+			if err != nil {
+				return nil, err
+			}
+			return wgdevice.Open(wgdevice.Config{
+				Name: interfaceName(o.Prefix, at), Backend: o.backend(), Process: process, Sockets: o.Sockets, Log: log,
+			})
 		},
 	})
 }

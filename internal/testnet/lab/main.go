@@ -147,6 +147,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if o.kernel {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
+	if err := settle(); err != nil {
+		return unfit(stderr, err)
+	}
 	err = testnet.Enter()
 	switch {
 	case o.kernel && !native(o.line):
@@ -156,6 +159,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	if err != nil {
 		return unfit(stderr, hint(err))
+	}
+	if o.crowded() {
+		return alone(ctx, args, stdout, stderr)
 	}
 	o.clock = clockWall
 	if c, ok := os.LookupEnv(clockEnv); ok {

@@ -171,6 +171,7 @@ func (s *site) args() []string {
 	}
 	return []string{
 		"--state-dir", filepath.Join(s.plant.dir, s.host.Name()), "--http", "", "--backend", backend, "--prefix", "wg-", "--log-level", "debug",
+		"--sockets", s.sockets(),
 	}
 }
 
@@ -196,14 +197,23 @@ func (s *site) join(ctx context.Context) error {
 // who meddles.
 func (s *site) device(office int, f func(gateway.Device) error) error {
 	name := "wg-" + string(s.plant.offices[office].ID)
+	dir, err := programs()
+	if err != nil {
+		return err
+	}
 	dev, err := wgdevice.Open(wgdevice.Config{
-		Name: name[:15], NetNS: scene.Path(s.host), Backend: s.plant.run.Backend, Log: s.plant.run.Log.With("at", s.host.Name()),
+		Name: name[:15], NetNS: scene.Path(s.host), Backend: s.plant.run.Backend,
+		Process: []string{filepath.Join(dir, "gateway"), "device"}, Sockets: s.sockets(),
+		Log: s.plant.run.Log.With("at", s.host.Name()),
 	})
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(dev), dev.Close())
 }
+
+// sockets is where WireGuard in user space of the gateway is spoken to.
+func (s *site) sockets() string { return filepath.Join(s.plant.dir, s.host.Name()+"-device") }
 
 // state observes the gateway's interface past its process.
 func (s *site) state(ctx context.Context, office int) (st gateway.State, err error) {
@@ -354,6 +364,13 @@ func (p *plant) close() error {
 	}
 	for _, t := range p.tunnels {
 		errs = append(errs, t.Down(ctx))
+	}
+	for _, s := range p.sites { // in user space, processes of their own go on otherwise
+		for n := range p.offices {
+			errs = append(errs, s.device(n, func(dev gateway.Device) error {
+				return dev.Apply(ctx, gateway.Plan{{Verb: gateway.Destroy}})
+			}))
+		}
 	}
 	if p.scene != nil {
 		errs = append(errs, p.scene.Net.Close())

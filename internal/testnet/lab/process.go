@@ -16,7 +16,7 @@ import (
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
-// programsEnv is the folder with the daemons, where they are built already.
+// programsEnv is the folder with the daemons.
 const programsEnv = "HOLDFAST_LAB_PROGRAMS"
 
 // daemonPackages are the programs that scenarios with real processes run.
@@ -25,25 +25,14 @@ const daemonPackages = "github.com/holdfastvpn/holdfast/cmd/"
 // daemons are their names.
 func daemons() []string { return []string{"core", "gateway"} }
 
-// programs returns the folder with the daemons, and builds them once if nobody has.
-//
-//nolint:gochecknoglobals // of the process: building takes seconds
-var programs = sync.OnceValues(func() (string, error) {
-	if dir := os.Getenv(programsEnv); dir != "" {
-		return dir, nil
-	}
-	dir, err := os.MkdirTemp("", "holdfast-lab-programs-")
-	if err != nil {
-		return "", err
-	}
-	for _, name := range daemons() {
-		cmd := exec.Command("go", "build", "-o", filepath.Join(dir, name), daemonPackages+name) //nolint:noctx // the go command ends
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return "", errors.Join(fmt.Errorf("build %s: %w: %s", name, err, out), os.RemoveAll(dir))
-		}
+// programs is the folder with the daemons.
+func programs() (string, error) {
+	dir := os.Getenv(programsEnv)
+	if dir == "" {
+		return "", errors.New("nobody has built the daemons (" + programsEnv + ")")
 	}
 	return dir, nil
-})
+}
 
 // process is a daemon on a host. It may be started again after its end.
 type process struct {
