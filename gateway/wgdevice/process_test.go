@@ -50,21 +50,30 @@ func command() []string {
 
 // main runs the tests, or is one of the programs that they start.
 func main(m *testing.M) {
-	var err error
 	switch {
 	case len(os.Args) == 3 && os.Args[1] == serveArg:
-		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
-		defer stop()
-		err = wgdevice.Serve(ctx, os.Args[2], nil)
+		if err := serve(os.Args[2]); err != nil {
+			say(err)
+			os.Exit(1)
+		}
 	case len(os.Args) == 3 && os.Args[1] == holdArg:
-		err = hold(os.Args[2])
+		hold(os.Args[2])
 	default:
 		testnet.Main(m)
 	}
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1) //nolint:forbidigo // this is a main
+}
+
+// say writes a line for the test that started this program.
+func say(what any) {
+	if _, err := fmt.Fprintln(os.Stdout, what); err != nil {
+		os.Exit(1) // nobody is there to hear
 	}
+}
+
+func serve(name string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	return wgdevice.Serve(ctx, name, nil)
 }
 
 // kept is what a gateway of hold wants to be.
@@ -77,7 +86,7 @@ func kept() (want gateway.Config, client wgkey.Private) {
 
 // hold is a gateway that makes the interface in the namespace be as kept, and says
 // each time that it finds it so.
-func hold(ns string) error {
+func hold(ns string) {
 	want, _ := kept()
 	c := wgdevice.Config{Name: "wg0", NetNS: ns, Backend: wgdevice.Userspace, Process: command(), Sockets: sockets}
 	var d *wgdevice.Device
@@ -93,14 +102,13 @@ func hold(ns string) error {
 		if err == nil {
 			plan := gateway.Diff(want, s)
 			if err = d.Apply(context.Background(), plan); err == nil && len(plan) == 0 {
-				fmt.Println("ready")
+				say("ready")
 			}
 		}
 		if err != nil {
-			fmt.Println(err)
+			say(err)
 		}
 	}
-	return nil
 }
 
 // holder is a process that runs hold.
@@ -164,12 +172,19 @@ func servers(tb testing.TB, h *testnet.Host) (pids []int) {
 	return pids
 }
 
-// server is the process of the one interface there.
-func server(tb testing.TB, h *testnet.Host) int {
+// server is the process of the one interface there; one that has just given it up
+// may take a moment to end.
+func server(tb testing.TB, h *testnet.Host) (pid int) {
 	tb.Helper()
-	pids := servers(tb, h)
-	require.Len(tb, pids, 1)
-	return pids[0]
+	testnet.Eventually(tb, patience, func() error {
+		pids := servers(tb, h)
+		if len(pids) != 1 {
+			return fmt.Errorf("there are %v", pids)
+		}
+		pid = pids[0]
+		return nil
+	})
+	return pid
 }
 
 // noServers waits until all of them have ended.
@@ -489,7 +504,7 @@ func testSocketDirectory(t *testing.T, h *testnet.Host) {
 		return errors.Join(err, d.Apply(t.Context(), gateway.Plan{{Verb: gateway.Destroy}}), d.Close())
 	}
 	wide := filepath.Join(t.TempDir(), "wide")
-	require.NoError(t, os.Mkdir(wide, 0o755)) //nolint:gosec // that is the point
+	require.NoError(t, os.Mkdir(wide, 0o755)) // that is the point
 	err := open(wide)
 	require.ErrorIs(t, err, syscall.EPERM)
 	require.ErrorContains(t, err, "nobody else may enter")
