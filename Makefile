@@ -21,6 +21,8 @@ FUZZTIME  ?= 60s
 BENCH     ?= .
 BENCHTIME ?= 1s
 SCENARIOS ?=
+SEEDS     ?= 300
+FIRST     ?= 1
 LAB       := go run ./internal/testnet/lab
 
 # HOLDFAST_REQUIRE=all in the environment turns every skip into a failure.
@@ -34,14 +36,19 @@ help: ## this list
 	  /^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: prepare ## install what is missing, then every tier: unit, suites, namespaces, lab, kernel
+test: prepare ## install what is missing, then every tier: unit, suites, namespaces, simulation, lab, kernel
 	@.ci/stage unit 10 $(MAKE) unit
+	@.ci/stage sim 3 $(MAKE) sim
 	@.ci/stage lab 20 $(MAKE) lab
 	@.ci/stage kernel 20 $(MAKE) kernel
 
 .PHONY: unit
 unit: ## properties, bubbles, suites and network tests of $(PKG)
 	go test -timeout 20m $(PKG)
+
+.PHONY: sim
+sim: ## the whole system simulated: SEEDS (300) histories of random faults, from FIRST (1) on
+	go test -timeout 60m ./internal/sim -run '^TestSim$$' -seeds $(SEEDS) -first $(FIRST)
 
 .PHONY: lab
 lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all)

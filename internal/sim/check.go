@@ -71,7 +71,9 @@ func say(state string) string {
 }
 
 // applied is called after each Apply of a process. known says that the process
-// had seen all that was done to the device by others. The caller holds s.mu.
+// had seen all that was done to the device by others, and could know that it was:
+// one that starts takes what it finds for what it was told, until somebody tells
+// it more. The caller holds s.mu.
 func (s *seat) applied(before, after gateway.State, known bool) {
 	w := s.w
 	w.model.mu.Lock()
@@ -79,8 +81,8 @@ func (s *seat) applied(before, after gateway.State, known bool) {
 	w.count.Applies++
 	then, now := shown(s.at, before), shown(s.at, after)
 	s.kept(before, after, then, now)
-	if !known || !s.sound && !s.told {
-		return // a process takes what it finds for what it was told, until somebody tells it more
+	if !known {
+		return
 	}
 	w.count.Known++
 	s.sound = true
@@ -95,7 +97,7 @@ func (s *seat) applied(before, after gateway.State, known bool) {
 	}
 	for sub, state := range now {
 		if w.model.rows[sub] == nil {
-			w.log.violate("P9", "%s at location %d has %s (%s), which nobody asked for", s.m.name, s.at, w.called(sub), state)
+			w.log.violatef("P9", "%s at location %d has %s (%s), which nobody asked for", s.m.name, s.at, w.called(sub), state)
 		}
 	}
 }
@@ -114,7 +116,7 @@ func (s *seat) kept(before, after gateway.State, then, now map[subject]string) {
 		low := s.low[sub]
 		_, same := row.find(low, then[sub])
 		if same && row.still(low) && !have[key].Equal(at) {
-			s.w.log.violate("P8", "%s at location %d reset %s, which has not changed", s.m.name, s.at, s.w.called(sub))
+			s.w.log.violatef("P8", "%s at location %d reset %s, which has not changed", s.m.name, s.at, s.w.called(sub))
 		}
 	}
 }
@@ -135,7 +137,8 @@ func (s *seat) forward(sub subject, row *story, state string) {
 	if state == "" && (!ever || !s.told) {
 		promise = "P2"
 	}
-	s.w.log.violate(promise, "%s at location %d has %s for %s, %s", s.m.name, s.at, say(state), s.w.called(sub), why)
+	s.w.log.violatef(promise, "%s at location %d has %s for %s, %s (%d of %v)",
+		s.m.name, s.at, say(state), s.w.called(sub), why, s.low[sub], row.states())
 }
 
 // gone checks that there is a reason for having no interface.
@@ -149,13 +152,13 @@ func (s *seat) gone() {
 		s.low[sub] = i
 		return
 	}
-	s.w.log.violate("P2", "%s took its interface at location %d away, which nobody asked for", s.m.name, s.at)
+	s.w.log.violatef("P2", "%s took its interface at location %d away, which nobody asked for", s.m.name, s.at)
 }
 
 // closed checks that a process that ends leaves all in place.
 func (s *seat) closed(before, after gateway.State) {
 	if len(before.Peers) != len(after.Peers) || before.Exists != after.Exists {
-		s.w.log.violate("P2", "%s ended, and took %d peers at location %d with it", s.m.name, len(before.Peers)-len(after.Peers), s.at)
+		s.w.log.violatef("P2", "%s ended, and took %d peers at location %d with it", s.m.name, len(before.Peers)-len(after.Peers), s.at)
 	}
 }
 
@@ -195,7 +198,7 @@ func (s *seat) stand(check bool) {
 			continue
 		}
 		if _, ok := row.find(s.low[sub], now[sub]); !ok {
-			w.log.violate("P2", "%s at location %d has %s for %s, and had %s", s.m.name, s.at, say(now[sub]), w.called(sub), say(row.versions[s.low[sub]].state))
+			w.log.violatef("P2", "%s at location %d has %s for %s, and had %s", s.m.name, s.at, say(now[sub]), w.called(sub), say(row.versions[s.low[sub]].state))
 		}
 	}
 }
@@ -243,7 +246,7 @@ func (w *world) current(s *seat, since time.Time, promise string) {
 	case yes && no:
 		return
 	case no && have.Exists:
-		w.log.violate(promise, "%s has location %d still, %v after it was taken away", s.m.name, s.at, resync)
+		w.log.violatef(promise, "%s has location %d still, %v after it was taken away", s.m.name, s.at, resync)
 		return
 	case no:
 		return
@@ -256,7 +259,7 @@ func (w *world) current(s *seat, since time.Time, promise string) {
 		}
 		floor := row.floor(since)
 		if _, ok := row.find(floor, now[sub]); !ok && (have.Exists || sub.key.IsZero()) {
-			w.log.violate(promise, "%s at location %d is connected, and has %s for %s; %v ago it was acknowledged that it is %s",
+			w.log.violatef(promise, "%s at location %d is connected, and has %s for %s; %v ago it was acknowledged that it is %s",
 				s.m.name, s.at, say(now[sub]), w.called(sub), time.Since(row.versions[floor].acked).Round(time.Millisecond), say(row.versions[floor].state))
 			continue
 		}
@@ -266,7 +269,7 @@ func (w *world) current(s *seat, since time.Time, promise string) {
 	}
 	for sub := range now {
 		if w.model.rows[sub] == nil {
-			w.log.violate(promise, "%s at location %d is connected, and has %s, which is nobody's", s.m.name, s.at, w.called(sub))
+			w.log.violatef(promise, "%s at location %d is connected, and has %s, which is nobody's", s.m.name, s.at, w.called(sub))
 		}
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/holdfastvpn/holdfast/vpn"
-	"github.com/holdfastvpn/holdfast/vpn/kvstore"
 )
 
 // host is a machine with a core on it. The driver alone uses it.
@@ -44,13 +43,13 @@ func (h *well) before(at time.Time) bool { return h.wrong == 0 && !h.since.After
 func (h *host) start() error {
 	w := h.w
 	ctx, cancel := context.WithCancel(context.Background())
-	h.conn = newConn(w.db)
-	h.conn.set(h.ill)
-	var db kvstore.DB = h.conn
+	db := w.db
 	if w.parts.DB != nil {
 		db = w.parts.DB(h.name, db)
 	}
-	var stores vpn.Stores = newBackend(ctx, &w.wg, db, w.hub, h.ears)
+	h.conn = newConn(db)
+	h.conn.set(h.ill)
+	var stores vpn.Stores = newBackend(ctx, &w.wg, h.conn, w.hub, h.ears)
 	if w.parts.Stores != nil {
 		stores = w.parts.Stores(h.name, h.starts, stores)
 	}

@@ -18,7 +18,7 @@ type journal struct {
 	pending chan struct{} // closed with the first violation
 }
 
-func (*journal) now() time.Time { return time.Now() } //nolint:gocritic // the bubble's
+func (*journal) now() time.Time { return time.Now() }
 
 func (j *journal) notef(format string, args ...any) {
 	j.mu.Lock()
@@ -34,7 +34,7 @@ func (j *journal) add(text string) {
 	}
 }
 
-func (j *journal) violate(promise, format string, args ...any) {
+func (j *journal) violatef(promise, format string, args ...any) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	v := Violation{Promise: promise, At: time.Since(j.began), What: fmt.Sprintf(format, args...)}

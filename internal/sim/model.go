@@ -78,13 +78,6 @@ func (m *model) locate(at int, l location.Location) {
 	m.rows[subject{at: at}] = &story{versions: []version{{f.shows(at), m.log.now()}}}
 }
 
-func (m *model) ids() (ids [sites]location.ID) {
-	for i, s := range m.forms {
-		ids[i] = s.id
-	}
-	return ids
-}
-
 // certain returns the fact that is true of a slot, if it is known.
 func (s *slot) certain() (fact, bool) { return s.may[0], len(s.may) == 1 }
 
@@ -167,7 +160,7 @@ func through(l form, state string) string {
 // allow for.
 func (m *model) told(s *slot, may []fact, got fact, how string) {
 	if !slices.ContainsFunc(may, func(f fact) bool { return f.fits(got) }) {
-		m.log.violate("P9", "%s of device %d says that it is %v, and what was acknowledged says %v", how, s.n, got, may)
+		m.log.violatef("P9", "%s of device %d says that it is %v, and what was acknowledged says %v", how, s.n, got, may)
 	}
 	s.may = []fact{got}
 	if !got.there {
@@ -177,7 +170,7 @@ func (m *model) told(s *slot, may []fact, got fact, how string) {
 		for _, o := range m.slots {
 			other, sure := o.certain()
 			if o != s && sure && mine.in && other.spots[at].in && other.spots[at].addr == mine.addr {
-				m.log.violate("P10", "devices %d and %d were both told that they have %s", s.n, o.n, mine.addr)
+				m.log.violatef("P10", "devices %d and %d were both told that they have %s", s.n, o.n, mine.addr)
 			}
 		}
 	}
@@ -193,7 +186,7 @@ func (m *model) refused(s *slot, there bool, err error) {
 		}
 	}
 	if len(may) == 0 {
-		m.log.violate("P9", "of device %d it was said: %v; what was acknowledged says %v", s.n, err, s.before)
+		m.log.violatef("P9", "of device %d it was said: %v; what was acknowledged says %v", s.n, err, s.before)
 		may = s.before
 	}
 	s.may = may
@@ -231,7 +224,7 @@ func (m *model) edited(at int, got *form) {
 	l := m.forms[at]
 	if got != nil {
 		if !slices.Contains(l.may, *got) {
-			m.log.violate("P9", "an edit of location %d says that it is %v, and what was acknowledged says %v", at, *got, l.may)
+			m.log.violatef("P9", "an edit of location %d says that it is %v, and what was acknowledged says %v", at, *got, l.may)
 		}
 		l.may = []form{*got}
 		m.rows[subject{at: at}].ack(got.shows(at), m.log.now())

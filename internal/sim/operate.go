@@ -227,14 +227,14 @@ func (w *world) judge(s *slot, o order, all []answer) {
 			errors.Is(a.err, peer.ErrAddressTaken), errors.Is(a.err, peer.ErrExhausted):
 			refused = a.err
 		case errors.As(a.err, &field):
-			w.log.violate("sim", "%s device %d: %v", o.how, s.n, a.err)
+			w.log.violatef("sim", "%s device %d: %v", o.how, s.n, a.err)
 		default:
 			unknown = true
 		}
 	}
 	switch {
 	case len(acked) > 1:
-		w.log.violate("P10", "%s device %d was acknowledged twice, as %s and as %s", o.how, s.n, acked[0].d.ID, acked[1].d.ID)
+		w.log.violatef("P10", "%s device %d was acknowledged twice, as %s and as %s", o.how, s.n, acked[0].d.ID, acked[1].d.ID)
 	case len(acked) == 1:
 		w.count.Acked++
 		w.model.told(s, s.after, factOf(acked[0].d, s.keys, w.ids), o.how)
@@ -282,7 +282,7 @@ func (w *world) seen(s *slot, which int, d peer.Device, err error) {
 			}
 		}
 		if len(may) == 0 {
-			w.log.violate("P9", "device %d is not there, and what was acknowledged says %v", s.n, s.may)
+			w.log.violatef("P9", "device %d is not there, and what was acknowledged says %v", s.n, s.may)
 			may = s.may
 		}
 		s.may = may
@@ -380,7 +380,7 @@ func (w *world) posted(m *machine, gw vpn.Gateway) {
 		found = found || may == got
 	}
 	if !found {
-		w.log.violate("P9", "%s is said to have locations %b, and what was acknowledged says %b", m.name, got, m.may)
+		w.log.violatef("P9", "%s is said to have locations %b, and what was acknowledged says %b", m.name, got, m.may)
 	}
 	m.may = []int{got}
 	for at := range sites {

@@ -145,7 +145,7 @@ func (w *world) up(h *host) {
 	}
 	w.log.notef("%s starts", h.name)
 	if err := h.start(); err != nil {
-		w.log.violate("sim", "%v", err)
+		w.log.violatef("sim", "%v", err)
 	}
 }
 
@@ -193,7 +193,7 @@ func (w *world) awake(m *machine) {
 	}
 	w.log.notef("%s starts", m.name)
 	if err := m.start(); err != nil {
-		w.log.violate("sim", "%v", err)
+		w.log.violatef("sim", "%v", err)
 	}
 }
 
@@ -241,20 +241,20 @@ func (w *world) meddle(d dice) {
 		if !have.Exists {
 			return
 		}
-		var any *gateway.PeerState
+		var one *gateway.PeerState
 		if len(have.Peers) > 0 {
-			any = &have.Peers[n%len(have.Peers)]
+			one = &have.Peers[n%len(have.Peers)]
 		}
 		switch {
 		case kind == 0:
 			what = "adds a stranger"
 			have.Peers = append(have.Peers, gateway.PeerState{Key: stranger(n)})
-		case kind == 1 && any != nil:
+		case kind == 1 && one != nil:
 			what = "removes a peer"
 			have.Peers = append(have.Peers[:n%len(have.Peers)], have.Peers[n%len(have.Peers)+1:]...)
-		case kind == 2 && any != nil:
+		case kind == 2 && one != nil:
 			what = "gives a peer's addresses to another"
-			have.Peers[(n+1)%len(have.Peers)].AllowedIPs = append(have.Peers[(n+1)%len(have.Peers)].AllowedIPs, any.AllowedIPs...)
+			have.Peers[(n+1)%len(have.Peers)].AllowedIPs = append(have.Peers[(n+1)%len(have.Peers)].AllowedIPs, one.AllowedIPs...)
 		case kind == 3:
 			what, have.Exists = "deletes the interface", false
 		case kind == 4:

@@ -41,7 +41,7 @@ func newSeat(w *world, m *machine, at int) *seat {
 func (s *seat) anew() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.told = false
+	s.told, s.trip = false, -1
 }
 
 // hears says that the process heard of a core.
@@ -159,7 +159,8 @@ func (h *handle) Observe(ctx context.Context, have *gateway.State) error {
 // Apply implements gateway.Device.
 func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	s := h.s
-	if err := pause(ctx, s.pace()); err != nil {
+	slow, told := s.pace()
+	if err := pause(ctx, slow); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -167,7 +168,7 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	if !h.alive.Load() {
 		return errDead
 	}
-	before := s.state()
+	before := s.state() //nolint:contextcheck // it waits for nothing
 	half := s.trip >= 0 && s.trip < len(p)
 	if half {
 		p, s.trip = p[:s.trip], -1
@@ -182,15 +183,17 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 		s.hand++
 		s.sound = false
 	}
-	s.applied(before, s.state(), h.looked == s.hand)
+	s.applied(before, s.state(), //nolint:contextcheck // it waits for nothing
+		h.looked == s.hand && (s.sound || told))
 	return err
 }
 
-// pace is how long a change takes.
-func (s *seat) pace() time.Duration {
+// pace is how long a change takes that begins now, and whether whoever makes it
+// has heard of a core.
+func (s *seat) pace() (slow time.Duration, told bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.ails.slow
+	return s.ails.slow, s.told
 }
 
 // pause waits, unless ctx ends before.

@@ -10,7 +10,7 @@ import (
 	"github.com/holdfastvpn/holdfast/internal/sim"
 )
 
-// go test ./internal/sim -run TestSim -seeds 5000 -first 1
+// Flags, after the package: go test ./internal/sim -run TestSim -seeds 5000.
 var (
 	seeds = flag.Int("seeds", 60, "how many histories TestSim plays")
 	first = flag.Uint64("first", 1, "the seed of the first of them")
@@ -34,7 +34,12 @@ func play(t *testing.T, c sim.Config) (r sim.Result) {
 //
 // proves P1, P2, P8, P9, P10 and P14: see the package's comment.
 func TestSim(t *testing.T) {
-	for n := range *seeds {
+	t.Parallel()
+	n := *seeds
+	if testing.Short() {
+		n = min(n, 6)
+	}
+	for n := range n {
 		seed := *first + uint64(n)
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()

@@ -52,3 +52,15 @@ func (s *story) floor(at time.Time) int {
 
 // still says that nothing was asked for after version i.
 func (s *story) still(i int) bool { return i == len(s.versions)-1 }
+
+// states are those of all versions; what nobody acknowledged has a question mark.
+func (s *story) states() (all []string) {
+	for _, v := range s.versions {
+		text := say(v.state)
+		if v.acked.IsZero() {
+			text += "?"
+		}
+		all = append(all, text)
+	}
+	return all
+}

@@ -262,11 +262,11 @@ func (w *world) final() error {
 			}
 			r := m.proc.Reconciler(gateway.LocationID(id))
 			if r == nil {
-				w.log.violate("P1", "%s does not serve location %d, which was given to it", m.name, at)
+				w.log.violatef("P1", "%s does not serve location %d, which was given to it", m.name, at)
 				continue
 			}
 			if have := r.Status().Applied; have != heads[id] {
-				w.log.violate("P1", "%s at location %d has applied %v, and the newest revision is %v", m.name, at, have, heads[id])
+				w.log.violatef("P1", "%s at location %d has applied %v, and the newest revision is %v", m.name, at, have, heads[id])
 			}
 		}
 	}
@@ -283,7 +283,7 @@ func (w *world) final() error {
 func (w *world) overview(h *host, heads map[location.ID]vpn.Revision) {
 	o, err := h.core.Overview(w.ctx)
 	if err != nil {
-		w.log.violate("P1", "%s has no overview although all is well: %v", h.name, err)
+		w.log.violatef("P1", "%s has no overview although all is well: %v", h.name, err)
 		return
 	}
 	for _, l := range o.Locations {
@@ -301,7 +301,7 @@ func (w *world) overview(h *host, heads map[location.ID]vpn.Revision) {
 			}
 		}
 		if have != want || len(l.Gateways) != want {
-			w.log.violate("P1", "%s says of location %d that %d of %d gateways are right, and %d are: %+v",
+			w.log.violatef("P1", "%s says of location %d that %d of %d gateways are right, and %d are: %+v",
 				h.name, at, have, len(l.Gateways), want, l.Gateways)
 		}
 	}
