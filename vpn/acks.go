@@ -65,6 +65,9 @@ func (a *acks) take(at link, s gateway.Status, now time.Time) error {
 	}
 	next := &ack{status: s.Clone(), at: now}
 	next.status.Seen = nil
+	if old != nil && old.status.Epoch == s.Epoch && old.status.Restored {
+		next.status.Restored = true // it says so until somebody has heard it
+	}
 	if s.Full {
 		next.seen = make(map[wgkey.Public]gateway.Sighting, len(s.Seen))
 	} else {

@@ -59,6 +59,7 @@ const (
 	GatewayDrifted   = "gateway.drifted"   // others had changed something, and it was repaired
 	GatewayFailing   = "gateway.failing"   // something cannot be made right
 	GatewayRecovered = "gateway.recovered" // nothing fails any more
+	GatewayRestored  = "gateway.restored"  // it came back from what it was told last
 )
 
 // Actor is who does something, for the events about it.

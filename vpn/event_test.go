@@ -185,7 +185,11 @@ func TestGatewaysAreEvents(t *testing.T) {
 			s.Failed = []gateway.Problem{{What: "no room"}}
 		}))
 		report(status(func(s *gateway.Status) { s.Drift, s.Drifts = []gateway.Problem{drift}, 1 }))
-		report(status(func(s *gateway.Status) { s.Epoch = 2 })) // a new process
+		report(status(func(s *gateway.Status) { s.Epoch, s.Restored = 2, true })) // a new process
+		o, err := other.Overview(r.ctx)
+		require.NoError(t, err)
+		require.True(t, o.Locations[0].Gateways[0].Restored)
+		// It says that once; the core remembers, until the next process.
 		report(status(func(s *gateway.Status) { s.Epoch, s.Drift, s.Drifts = 2, []gateway.Problem{drift}, 1 }))
 		w.cancel()
 		<-w.done
@@ -201,6 +205,7 @@ func TestGatewaysAreEvents(t *testing.T) {
 			"gateway.drifted gw1 1 changes by others were repaired: the link was down",
 			"gateway.failing gw1 no room",
 			"gateway.recovered gw1",
+			"gateway.restored gw1 it started without a core, from what it was told last",
 			"gateway.drifted gw1 1 changes by others were repaired: the link was down",
 			"gateway.lost gw1 last heard 6s ago",
 		}

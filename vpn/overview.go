@@ -65,9 +65,12 @@ type GatewayOverview struct {
 	Verified Revision `json:"verified"`
 	Behind   uint64   `json:"behind"`
 	Ready    bool     `json:"ready"`
-	Carries  int      `json:"carries"` // active peers
-	Backend  string   `json:"backend"`
-	Version  string   `json:"version"`
+	// Restored says that its process began from what it had been told before,
+	// since no core could be reached.
+	Restored bool   `json:"restored"`
+	Carries  int    `json:"carries"` // active peers
+	Backend  string `json:"backend"`
+	Version  string `json:"version"`
 	// Failed is what could not be made right, Drift what others had changed and
 	// was repaired, latest last; Drifts counts those since the process began.
 	Failed []string `json:"failed"`
@@ -187,7 +190,7 @@ func lookAtGateway(g Gateway, m member, want Revision, names map[wgkey.Public]st
 		Connected: !g.Disabled && m.connected(now),
 		Since:     AgeOf(m.since, now), Heard: AgeOf(m.at, now),
 		Applied: s.Applied, Verified: s.Verified,
-		Ready: s.Ready, Backend: s.Backend, Version: s.Version,
+		Ready: s.Ready, Restored: s.Restored, Backend: s.Backend, Version: s.Version,
 		Failed: words(s.Failed, names, now), Drift: words(s.Drift, names, now), Drifts: s.Drifts,
 	}
 	if !s.Applied.Reached(want) {

@@ -22,6 +22,7 @@ type testimony struct {
 	connected bool
 	away      time.Time // since then it is not connected; zero: it is
 	failing   bool
+	restored  bool
 	epoch     uint64
 	drifts    uint64
 }
@@ -44,7 +45,7 @@ func (w *witness) look(ctx context.Context) {
 		_, here := w.c.links.since(at)
 		next := old
 		if next.epoch = m.status.Epoch; next.epoch != old.epoch {
-			next.drifts = 0
+			next.drifts, next.restored = 0, false
 		}
 		switch connected := m.connected(now); {
 		case connected:
@@ -62,6 +63,10 @@ func (w *witness) look(ctx context.Context) {
 			tell(GatewayLost, fmt.Sprintf("last heard %v ago", now.Sub(m.at).Round(time.Second)))
 		}
 		if here && next.connected && next.away.IsZero() {
+			if m.status.Restored && !next.restored {
+				tell(GatewayRestored, "it started without a core, from what it was told last")
+				next.restored = true
+			}
 			if n := m.status.Drifts; n > next.drifts {
 				tell(GatewayDrifted, fmt.Sprintf("%d changes by others were repaired: %s", n-next.drifts, texts(m.status.Drift, n-next.drifts)))
 				next.drifts = n

@@ -407,23 +407,25 @@ func (x *LocationOverview) GetPeers() []*PeerOverview {
 
 // GatewayOverview is a gateway's place in a location.
 type GatewayOverview struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	Connected     bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
-	Disabled      bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	Since         *float64               `protobuf:"fixed64,5,opt,name=since,proto3,oneof" json:"since,omitempty"`
-	Heard         *float64               `protobuf:"fixed64,6,opt,name=heard,proto3,oneof" json:"heard,omitempty"`
-	Applied       string                 `protobuf:"bytes,7,opt,name=applied,proto3" json:"applied,omitempty"`
-	Verified      string                 `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"`
-	Behind        uint64                 `protobuf:"varint,9,opt,name=behind,proto3" json:"behind,omitempty"`
-	Ready         bool                   `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
-	Carries       uint32                 `protobuf:"varint,11,opt,name=carries,proto3" json:"carries,omitempty"`
-	Backend       string                 `protobuf:"bytes,12,opt,name=backend,proto3" json:"backend,omitempty"`
-	Version       string                 `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`
-	Failed        []string               `protobuf:"bytes,14,rep,name=failed,proto3" json:"failed,omitempty"`
-	Drift         []string               `protobuf:"bytes,15,rep,name=drift,proto3" json:"drift,omitempty"`
-	Drifts        uint64                 `protobuf:"varint,16,opt,name=drifts,proto3" json:"drifts,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Id        string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name      string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Connected bool                   `protobuf:"varint,3,opt,name=connected,proto3" json:"connected,omitempty"`
+	Disabled  bool                   `protobuf:"varint,4,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Since     *float64               `protobuf:"fixed64,5,opt,name=since,proto3,oneof" json:"since,omitempty"`
+	Heard     *float64               `protobuf:"fixed64,6,opt,name=heard,proto3,oneof" json:"heard,omitempty"`
+	Applied   string                 `protobuf:"bytes,7,opt,name=applied,proto3" json:"applied,omitempty"`
+	Verified  string                 `protobuf:"bytes,8,opt,name=verified,proto3" json:"verified,omitempty"`
+	Behind    uint64                 `protobuf:"varint,9,opt,name=behind,proto3" json:"behind,omitempty"`
+	Ready     bool                   `protobuf:"varint,10,opt,name=ready,proto3" json:"ready,omitempty"`
+	Carries   uint32                 `protobuf:"varint,11,opt,name=carries,proto3" json:"carries,omitempty"`
+	Backend   string                 `protobuf:"bytes,12,opt,name=backend,proto3" json:"backend,omitempty"`
+	Version   string                 `protobuf:"bytes,13,opt,name=version,proto3" json:"version,omitempty"`
+	Failed    []string               `protobuf:"bytes,14,rep,name=failed,proto3" json:"failed,omitempty"`
+	Drift     []string               `protobuf:"bytes,15,rep,name=drift,proto3" json:"drift,omitempty"`
+	Drifts    uint64                 `protobuf:"varint,16,opt,name=drifts,proto3" json:"drifts,omitempty"`
+	// Its process began without a core, from what it had been told before.
+	Restored      bool `protobuf:"varint,17,opt,name=restored,proto3" json:"restored,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -568,6 +570,13 @@ func (x *GatewayOverview) GetDrifts() uint64 {
 		return x.Drifts
 	}
 	return 0
+}
+
+func (x *GatewayOverview) GetRestored() bool {
+	if x != nil {
+		return x.Restored
+	}
+	return false
 }
 
 // PeerOverview is a device's place in a location.
@@ -750,7 +759,7 @@ const file_holdfast_admin_v1_overview_proto_rawDesc = "" +
 	"\btx_bytes\x18\f \x01(\x04R\atxBytes\x12\x1a\n" +
 	"\bproblems\x18\r \x03(\tR\bproblems\x12>\n" +
 	"\bgateways\x18\x0e \x03(\v2\".holdfast.admin.v1.GatewayOverviewR\bgateways\x125\n" +
-	"\x05peers\x18\x0f \x03(\v2\x1f.holdfast.admin.v1.PeerOverviewR\x05peers\"\xb1\x03\n" +
+	"\x05peers\x18\x0f \x03(\v2\x1f.holdfast.admin.v1.PeerOverviewR\x05peers\"\xcd\x03\n" +
 	"\x0fGatewayOverview\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -768,7 +777,8 @@ const file_holdfast_admin_v1_overview_proto_rawDesc = "" +
 	"\aversion\x18\r \x01(\tR\aversion\x12\x16\n" +
 	"\x06failed\x18\x0e \x03(\tR\x06failed\x12\x14\n" +
 	"\x05drift\x18\x0f \x03(\tR\x05drift\x12\x16\n" +
-	"\x06drifts\x18\x10 \x01(\x04R\x06driftsB\b\n" +
+	"\x06drifts\x18\x10 \x01(\x04R\x06drifts\x12\x1a\n" +
+	"\brestored\x18\x11 \x01(\bR\brestoredB\b\n" +
 	"\x06_sinceB\b\n" +
 	"\x06_heard\"\x99\x03\n" +
 	"\fPeerOverview\x12\x16\n" +
