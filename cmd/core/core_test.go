@@ -149,7 +149,7 @@ func TestKilledCoreLosesNothing(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
+		<-time.After(time.Duration(rand.IntN(150)) * time.Millisecond) // whatever it is doing then
 		r.end(syscall.SIGKILL)
 		cancel()
 		writers.Wait()
