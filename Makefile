@@ -48,7 +48,7 @@ unit: ## properties, bubbles, suites and network tests of $(PKG)
 
 .PHONY: sim
 sim: ## the whole system simulated: SEEDS (300) histories of random faults, from FIRST (1) on
-	go test -timeout 60m ./internal/sim -run '^TestSim$$' -seeds $(SEEDS) -first $(FIRST)
+	GOGC=400 go test -timeout 60m ./internal/sim -run '^TestSim$$' -seeds $(SEEDS) -first $(FIRST)
 
 .PHONY: lab
 lab: ## scenarios in network namespaces (SCENARIOS="drift no-reset", default all)

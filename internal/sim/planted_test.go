@@ -41,7 +41,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 		},
 		"a core looks only when a gateway comes": {
 			parts:   func() sim.Parts { return sim.Parts{Stores: lazy} },
-			promise: []string{"P9"}, within: 20,
+			promise: []string{"P9", "P14"}, within: 20,
 		},
 		"a change of the interface replaces its peers": {
 			parts:   func() sim.Parts { return sim.Parts{Device: hasty} },

@@ -12,7 +12,7 @@ import (
 
 // Flags, after the package: go test ./internal/sim -run TestSim -seeds 5000.
 var (
-	seeds = flag.Int("seeds", 60, "how many histories TestSim plays")
+	seeds = flag.Int("seeds", 20, "how many histories TestSim plays")
 	first = flag.Uint64("first", 1, "the seed of the first of them")
 	steps = flag.Int("steps", 0, "how many things happen in each; 0 means the default")
 	echo  = flag.Bool("history", false, "show each history as it happens")
