@@ -103,8 +103,6 @@ func (s *seat) applied(before, after gateway.State, known bool) {
 }
 
 // kept checks that no session was lost without a reason.
-//
-// It proves P8.
 func (s *seat) kept(before, after gateway.State, then, now map[subject]string) {
 	have := sessions(after)
 	for key, at := range sessions(before) {
@@ -165,8 +163,6 @@ func (s *seat) closed(before, after gateway.State) {
 // stand checks that devices whose process had time to do something are no less
 // than they were, whoever is connected: what was there has come back after a
 // reboot. The driver calls it.
-//
-// It proves P2.
 func (w *world) stand() {
 	since := w.log.now().Add(-10 * time.Second)
 	for _, m := range w.machines {
@@ -216,8 +212,6 @@ func (w *world) connected(m *machine, since time.Time) bool {
 
 // look checks everything that is connected: what was acknowledged a while ago is
 // there. The driver calls it.
-//
-// It proves P9.
 func (w *world) look(within time.Duration, promise string) {
 	since := w.log.now().Add(-within)
 	for _, m := range w.machines {

@@ -246,8 +246,6 @@ var errWrong = errors.New("sim: the history could not be played")
 
 // final checks that all is the same everywhere, that everybody knows, and that it
 // takes no time to take something away.
-//
-// It proves P1 and P14.
 func (w *world) final() error {
 	w.exact("P1")
 	raw := kvstore.New(w.db)
