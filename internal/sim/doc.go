@@ -27,6 +27,14 @@
 // A gateway is connected when it and a core run, the link between them is well
 // and so is that core's way to the database. Its other links may be in any state.
 //
+// # What is let pass
+//
+// A process that starts takes what a device has for what it was told, so until a
+// core speaks it is not held to the story after somebody changed the device, or
+// after it was killed between two steps of a change. After a reboot, what a
+// device had for less than 2 s may be lost with what was not on the disk yet.
+// What is slow, refuses or says nothing is not connected, whatever it manages.
+//
 // # What a seed fixes
 //
 // A seed fixes what happens to the system: which faults, when, for how long,
