@@ -51,7 +51,7 @@ func alone(ctx context.Context, args []string, stdout, stderr io.Writer) (code i
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	for _, name := range daemons() {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), daemonPackages+name) //nolint:gosec // our own names
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), daemonPackages+name)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return unfit(stderr, fmt.Errorf("build %s: %w: %s", name, err, out))
 		}

@@ -264,15 +264,16 @@ func (p *plant) settled(ctx context.Context) error {
 	})
 }
 
-// identical compares the devices of all gateways that run, peer by peer.
-func (p *plant) identical(ctx context.Context, office int) error {
+// identical compares the devices of all gateways that run in the first office, peer by
+// peer.
+func (p *plant) identical(ctx context.Context) error {
 	var first gateway.State
 	seen := ""
 	for _, s := range p.sites {
 		if s.id == "" || !s.process.running() {
 			continue
 		}
-		now, err := s.state(ctx, office)
+		now, err := s.state(ctx, 0)
 		if err != nil {
 			return err
 		}
@@ -293,7 +294,7 @@ func (p *plant) identical(ctx context.Context, office int) error {
 
 // connect adds the client's device, sets the client up with its wg-quick text, and
 // sends through the tunnel until the first answer is there.
-func (p *plant) connect(ctx context.Context, every time.Duration) (*testnet.Probe, peer.Device, error) {
+func (p *plant) connect(ctx context.Context) (*testnet.Probe, peer.Device, error) {
 	key := wgkey.NewPrivate()
 	d, err := p.add(ctx, client, key.Public())
 	if err != nil {

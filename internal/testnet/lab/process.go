@@ -53,26 +53,25 @@ func (p *process) start() error {
 	if err != nil {
 		return err
 	}
-	p.cmd = exec.Command(filepath.Join(dir, p.name), p.args...) //nolint:noctx,gosec // ended by hand, and what the lab says
+	p.cmd = exec.Command(filepath.Join(dir, p.name), p.args...) //nolint:noctx // ended by hand
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)
 	p.end = make(chan error, 1)
 	go func() {
-		var err error
+		var ended error
 		inside := p.host.Do(func() error {
-			if err = p.cmd.Start(); err != nil {
-				started <- err
-				return nil
+			err := p.cmd.Start()
+			started <- err
+			if err == nil {
+				ended = p.cmd.Wait()
 			}
-			started <- nil
-			err = p.cmd.Wait()
 			return nil
 		})
 		if inside != nil {
 			started <- inside
 		}
-		p.end <- err
+		p.end <- ended
 	}()
 	return <-started
 }
@@ -102,7 +101,7 @@ func (p *process) kill() error {
 		return nil
 	}
 	err := p.cmd.Process.Kill()
-	<-p.end
+	_ = <-p.end // that it was killed
 	p.cmd = nil
 	return err
 }

@@ -35,7 +35,7 @@ func joinScenario() Scenario {
 }
 
 func playJoin(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx, every)
+	probe, _, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,7 +53,7 @@ func playJoin(ctx context.Context, p *plant) error {
 	}
 	p.run.Metrics.Millis("joined_ms", time.Since(start))
 	p.run.Metrics.Count("peers", 51)
-	return errors.Join(p.identical(ctx, 0), p.undisturbed(ctx, probe))
+	return errors.Join(p.identical(ctx), p.undisturbed(ctx, probe))
 }
 
 // coreDown kills the core for half a minute while the client sends.
@@ -70,7 +70,7 @@ func coreDown() Scenario {
 }
 
 func playCoreDown(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx, every)
+	probe, d, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func playCoreDown(ctx context.Context, p *plant) error {
 		return err
 	}
 	p.run.Metrics.Millis("caught_up_ms", time.Since(start))
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx, 0), p.undisturbed(ctx, probe))
+	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
 }
 
 // gatewayKilled kills the process of the gateway that carries the client.
@@ -112,7 +112,7 @@ func gatewayKilled() Scenario {
 }
 
 func playGatewayKilled(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx, every)
+	probe, d, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func playGatewayKilled(ctx context.Context, p *plant) error {
 		}
 		p.run.Metrics.Millis("back_ms", time.Since(start))
 	}
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx, 0), p.undisturbed(ctx, probe))
+	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
 }
 
 // handshake is when the session of a peer with the first gateway was confirmed.
@@ -182,7 +182,7 @@ func revokedGateway() Scenario {
 }
 
 func playRevokedGateway(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx, every)
+	probe, _, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -240,7 +240,7 @@ func halfOpen() Scenario {
 }
 
 func playHalfOpen(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx, every)
+	probe, d, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -294,7 +294,7 @@ func playHalfOpen(ctx context.Context, p *plant) error {
 		return err
 	}
 	p.run.Metrics.Millis("healed_ms", time.Since(start))
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx, 0), p.undisturbed(ctx, probe))
+	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
 }
 
 // twoLocations breaks one location and looks at the other.
@@ -313,7 +313,7 @@ func twoLocations() Scenario {
 }
 
 func playTwoLocations(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx, every)
+	probe, d, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -394,7 +394,7 @@ func reboot() Scenario {
 }
 
 func playReboot(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx, every)
+	probe, _, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -452,7 +452,7 @@ func playReboot(ctx context.Context, p *plant) error {
 	if err := p.startCore(ctx); err != nil {
 		return err
 	}
-	return errors.Join(p.settled(ctx), p.identical(ctx, 0))
+	return errors.Join(p.settled(ctx), p.identical(ctx))
 }
 
 // rotate has all certificates renewed under traffic.
@@ -471,7 +471,7 @@ func rotate() Scenario {
 }
 
 func playRotate(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx, every)
+	probe, d, err := p.connect(ctx)
 	if err != nil {
 		return err
 	}
@@ -577,5 +577,5 @@ func playSlowGateway(ctx context.Context, p *plant) error {
 		return err
 	}
 	p.run.Metrics.Millis("caught_up_ms", time.Since(start))
-	return p.identical(ctx, 0)
+	return p.identical(ctx)
 }
