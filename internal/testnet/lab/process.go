@@ -101,7 +101,9 @@ func (p *process) kill() error {
 		return nil
 	}
 	err := p.cmd.Process.Kill()
-	_ = <-p.end // that it was killed
+	if ended := <-p.end; ended == nil && err == nil {
+		err = fmt.Errorf("%s on %s had ended by itself", p.name, p.host.Name())
+	}
 	p.cmd = nil
 	return err
 }
