@@ -353,9 +353,12 @@ func testServerKilled(t *testing.T, h *testnet.Host) {
 			if err := d.Observe(t.Context(), &s); err != nil {
 				return err
 			}
-			return d.Apply(t.Context(), gateway.Diff(want, s))
+			if s.Exists {
+				return errors.New("it is still there")
+			}
+			return nil
 		})
-		reconcile(t, d, want)
+		reconcile(t, d, want) // at once: the port is free
 		require.NotEqual(t, pid, server(t, h))
 	}
 }
