@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -18,7 +19,7 @@ import (
 
 // TestMain is the gateway itself where a test starts this program as one.
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "device" {
+	if slices.Contains(os.Args, "device") {
 		main()
 		return
 	}
