@@ -17,10 +17,8 @@ import (
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 	"github.com/holdfastvpn/holdfast/internal/testnet/scene"
 	"github.com/holdfastvpn/holdfast/location"
-	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/transport/adminrpc"
 	"github.com/holdfastvpn/holdfast/vpn"
-	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // control is the network between the core and the gateways, which nothing else uses.
@@ -171,7 +169,7 @@ func (s *site) args() []string {
 	}
 	return []string{
 		"--state-dir", filepath.Join(s.plant.dir, s.host.Name()), "--http", "", "--backend", backend, "--prefix", "wg-", "--log-level", "debug",
-		"--sockets", s.sockets(),
+		"--sockets", s.sockets(), "--runtime-dir", filepath.Join(s.plant.dir, s.host.Name()+"-run"),
 	}
 }
 
@@ -288,65 +286,6 @@ func (p *plant) identical(ctx context.Context) error {
 		if err := same(want, now); err != nil {
 			return fmt.Errorf("%s differs from %s: %w", s.host.Name(), seen, err)
 		}
-	}
-	return nil
-}
-
-// connect adds the client's device, sets the client up with its wg-quick text, and
-// sends through the tunnel until the first answer is there.
-func (p *plant) connect(ctx context.Context) (*testnet.Probe, peer.Device, error) {
-	key := wgkey.NewPrivate()
-	d, err := p.add(ctx, client, key.Public())
-	if err != nil {
-		return nil, d, err
-	}
-	profile, err := p.admin.Profile(ctx, d.ID, p.offices[0].ID)
-	if err != nil {
-		return nil, d, err
-	}
-	if err := p.settled(ctx); err != nil {
-		return nil, d, err
-	}
-	t, err := scene.Up(ctx, scene.TunnelConfig{
-		Host: p.scene.Client, Text: profile.WGQuick(key), Backend: p.run.Backend, Log: p.run.Log.With("at", "client"),
-	})
-	if err != nil {
-		return nil, d, err
-	}
-	p.tunnels = append(p.tunnels, t)
-	probe, err := p.scene.Client.Probe(testnet.ProbeConfig{To: netip.AddrPortFrom(scene.Server4, scene.EchoPort), Every: every})
-	if err != nil {
-		return nil, d, err
-	}
-	if _, err := probe.WaitReply(ctx, time.Time{}); err != nil {
-		return nil, d, fmt.Errorf("the tunnel does not come up: %w", err)
-	}
-	return probe, d, nil
-}
-
-// add adds a device with the next free addresses, in the first office.
-func (p *plant) add(ctx context.Context, name string, key wgkey.Public) (peer.Device, error) {
-	return p.admin.AddDevice(ctx, peer.NewDevice{
-		Name: name, Owner: "lab", Key: key, Places: []peer.Place{{Location: p.offices[0].ID}},
-	})
-}
-
-// undisturbed ends a probe, and says if packets were lost since it ran.
-func (p *plant) undisturbed(ctx context.Context, probe *testnet.Probe) error {
-	replies := probe.Replies()
-	first := replies[0].Number
-	end := probe.Sent()
-	if _, err := probe.WaitReply(ctx, time.Now().Add(p.run.Line.overtaking())); err != nil {
-		return err
-	}
-	if err := probe.Close(); err != nil {
-		return err
-	}
-	lost := missing(probe.Replies(), first, end)
-	p.run.Metrics.Count("lost", int64(lost))
-	p.run.Metrics.Count("sent", int64(probe.Sent()))
-	if lost > 0 {
-		return fmt.Errorf("%d of %d packets were lost", lost, end-first)
 	}
 	return nil
 }

@@ -16,9 +16,6 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-// every is how often the client sends while processes die.
-const every = 20 * time.Millisecond
-
 // joinScenario brings a third gateway in while the client sends.
 func joinScenario() Scenario {
 	return Scenario{
@@ -35,7 +32,7 @@ func joinScenario() Scenario {
 }
 
 func playJoin(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -53,7 +50,7 @@ func playJoin(ctx context.Context, p *plant) error {
 	}
 	p.run.Metrics.Millis("joined_ms", time.Since(start))
 	p.run.Metrics.Count("peers", 51)
-	return errors.Join(p.identical(ctx), p.undisturbed(ctx, probe))
+	return errors.Join(p.identical(ctx), t.undisturbed(ctx))
 }
 
 // coreDown kills the core for half a minute while the client sends.
@@ -70,11 +67,7 @@ func coreDown() Scenario {
 }
 
 func playCoreDown(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := p.handshake(ctx, d.Key)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -95,7 +88,7 @@ func playCoreDown(ctx context.Context, p *plant) error {
 		return err
 	}
 	p.run.Metrics.Millis("caught_up_ms", time.Since(start))
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
+	return errors.Join(t.undisturbed(ctx), p.identical(ctx))
 }
 
 // gatewayKilled kills the process of the gateway that carries the client.
@@ -112,11 +105,7 @@ func gatewayKilled() Scenario {
 }
 
 func playGatewayKilled(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := p.handshake(ctx, d.Key)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -139,34 +128,7 @@ func playGatewayKilled(ctx context.Context, p *plant) error {
 		}
 		p.run.Metrics.Millis("back_ms", time.Since(start))
 	}
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
-}
-
-// handshake is when the session of a peer with the first gateway was confirmed.
-func (p *plant) handshake(ctx context.Context, key wgkey.Public) (time.Time, error) {
-	s, err := p.sites[0].state(ctx, 0)
-	if err != nil {
-		return time.Time{}, err
-	}
-	for _, q := range s.Peers {
-		if q.Key == key && !q.Handshake.IsZero() {
-			return q.Handshake, nil
-		}
-	}
-	return time.Time{}, errors.New("the carrying gateway has no session with the client")
-}
-
-// sameSession says if the session is another one than before, but for those that a
-// client makes every two minutes by itself.
-func (p *plant) sameSession(ctx context.Context, key wgkey.Public, before time.Time) error {
-	now, err := p.handshake(ctx, key)
-	if err != nil {
-		return err
-	}
-	if age := now.Sub(before); age != 0 && age < 110*time.Second {
-		return fmt.Errorf("another handshake after %v", age)
-	}
-	return nil
+	return errors.Join(t.undisturbed(ctx), p.identical(ctx))
 }
 
 // revokedGateway removes a gateway while its machine would like to go on.
@@ -182,7 +144,7 @@ func revokedGateway() Scenario {
 }
 
 func playRevokedGateway(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -223,162 +185,7 @@ func playRevokedGateway(ctx context.Context, p *plant) error {
 	if _, err := p.add(ctx, "later", wgkey.NewPrivate().Public()); err != nil {
 		return err
 	}
-	return errors.Join(p.settled(ctx), p.undisturbed(ctx, probe))
-}
-
-// halfOpen black-holes the links between the core and the gateways.
-func halfOpen() Scenario {
-	return Scenario{
-		Name:      "half-open",
-		Processes: true,
-		Does:      "links to the core swallow everything: noticed within 5 s, the configuration stays, and it heals by itself",
-		Promises:  []string{"P2", "P8", "P9"},
-		Limit:     2 * time.Minute,
-		Lossless:  "it counts lost packets",
-		Play:      func(ctx context.Context, r *Run) error { return within(ctx, r, plantConfig{}, playHalfOpen) },
-	}
-}
-
-func playHalfOpen(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := p.handshake(ctx, d.Key)
-	if err != nil {
-		return err
-	}
-	cut := p.sites[1]
-	start := time.Now()
-	if err := p.control.Cut(cut.host); err != nil {
-		return err
-	}
-	err = eventually(ctx, 20*time.Second, func() error {
-		o, err := p.overview(ctx, 0)
-		if err != nil {
-			return err
-		}
-		for _, g := range o.Gateways {
-			if g.ID == cut.id && g.Connected {
-				return errors.New("the core takes the gateway for connected")
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	noticed := time.Since(start)
-	p.run.Metrics.Millis("noticed_ms", noticed)
-	if noticed > 5*time.Second+500*time.Millisecond {
-		return fmt.Errorf("the core noticed after %v, want at most 5 s", noticed)
-	}
-	if _, err := p.add(ctx, "meanwhile", wgkey.NewPrivate().Public()); err != nil {
-		return err
-	}
-	if err := sleep(ctx, 10*time.Second); err != nil {
-		return err
-	}
-	s, err := cut.state(ctx, 0)
-	if err != nil {
-		return err
-	}
-	if len(s.Peers) != 1 || !s.Up {
-		return fmt.Errorf("the gateway that was cut off has %d peers, up %v: want what it had", len(s.Peers), s.Up)
-	}
-	start = time.Now()
-	if err := p.control.Heal(cut.host); err != nil {
-		return err
-	}
-	if err := p.settled(ctx); err != nil {
-		return err
-	}
-	p.run.Metrics.Millis("healed_ms", time.Since(start))
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.identical(ctx), p.undisturbed(ctx, probe))
-}
-
-// twoLocations breaks one location and looks at the other.
-func twoLocations() Scenario {
-	return Scenario{
-		Name:      "two-locations",
-		Processes: true,
-		Does:      "one location cannot be served; the other one on the same gateways does not notice",
-		Promises:  []string{"P1"},
-		Limit:     time.Minute,
-		Lossless:  "it counts lost packets",
-		Play: func(ctx context.Context, r *Run) error {
-			return within(ctx, r, plantConfig{offices: 2}, playTwoLocations)
-		},
-	}
-}
-
-func playTwoLocations(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := p.handshake(ctx, d.Key)
-	if err != nil {
-		return err
-	}
-	// Somebody has the port that the second location is to move to.
-	taken := p.offices[1]
-	taken.Port = 5333
-	for _, s := range p.sites {
-		conn, err := s.host.ListenUDP(anyAddr(taken.Port))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = conn.Close() }()
-	}
-	if _, _, err := p.admin.UpdateLocation(ctx, taken, "port"); err != nil {
-		return err
-	}
-	err = eventually(ctx, 10*time.Second, func() error {
-		o, err := p.overview(ctx, 1)
-		if err != nil {
-			return err
-		}
-		for _, g := range o.Gateways {
-			if len(g.Failed) == 0 {
-				return fmt.Errorf("%s does not say that it fails", g.Name)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for i := range 5 {
-		start := time.Now()
-		if _, err := p.add(ctx, fmt.Sprintf("meanwhile-%d", i), wgkey.NewPrivate().Public()); err != nil {
-			return err
-		}
-		err := eventually(ctx, 5*time.Second, func() error {
-			o, err := p.overview(ctx, 0)
-			if err != nil {
-				return err
-			}
-			for _, g := range o.Gateways {
-				if g.Applied != o.Revision {
-					return fmt.Errorf("%s is behind", g.Name)
-				}
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		p.run.Metrics.Millis("converged_ms", time.Since(start))
-	}
-	var s gateway.State
-	if s, err = p.sites[0].state(ctx, 1); err != nil {
-		return err
-	}
-	if !s.Exists || s.Interface.Port == taken.Port {
-		return fmt.Errorf("the broken location: exists %v, port %d", s.Exists, s.Interface.Port)
-	}
-	return errors.Join(p.sameSession(ctx, d.Key, before), p.undisturbed(ctx, probe))
+	return errors.Join(p.settled(ctx), t.undisturbed(ctx))
 }
 
 // reboot takes a gateway's machine down and up again while the core is away.
@@ -394,7 +201,7 @@ func reboot() Scenario {
 }
 
 func playReboot(ctx context.Context, p *plant) error {
-	probe, _, err := p.connect(ctx)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -442,11 +249,11 @@ func playReboot(ctx context.Context, p *plant) error {
 		return fmt.Errorf("back after %v, want at most 5 s", back)
 	}
 	// The client's session went with the interface; its own timers make another.
-	if _, err := probe.WaitReply(ctx, time.Now()); err != nil {
+	if _, err := t.probe.WaitReply(ctx, time.Now()); err != nil {
 		return fmt.Errorf("no traffic after the reboot: %w", err)
 	}
-	p.run.Metrics.Millis("outage_ms", probe.Outage(start))
-	if err := probe.Close(); err != nil {
+	p.run.Metrics.Millis("outage_ms", t.probe.Outage(start))
+	if err := t.probe.Close(); err != nil {
 		return err
 	}
 	if err := p.startCore(ctx); err != nil {
@@ -471,11 +278,7 @@ func rotate() Scenario {
 }
 
 func playRotate(ctx context.Context, p *plant) error {
-	probe, d, err := p.connect(ctx)
-	if err != nil {
-		return err
-	}
-	before, err := p.handshake(ctx, d.Key)
+	t, err := p.traffic(ctx)
 	if err != nil {
 		return err
 	}
@@ -511,7 +314,7 @@ func playRotate(ctx context.Context, p *plant) error {
 	if _, err := p.add(ctx, "later", wgkey.NewPrivate().Public()); err != nil {
 		return err
 	}
-	return errors.Join(p.settled(ctx), p.sameSession(ctx, d.Key, before), p.undisturbed(ctx, probe))
+	return errors.Join(p.settled(ctx), t.undisturbed(ctx))
 }
 
 // certificates are the files with which gateways prove who they are.
