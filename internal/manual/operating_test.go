@@ -1,7 +1,8 @@
-package manual
+package manual_test
 
 import (
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -33,12 +34,36 @@ func TestEveryScenarioIsInTheTable(t *testing.T) {
 	require.Equal(t, have, told)
 }
 
-// Flags that the pages for operators name are flags of a program.
-func TestFilesOfTheUnitsAreThere(t *testing.T) {
-	text := page(t, "examples/systemd/README.md")
-	for _, m := range regexp.MustCompile(`(?m)^install .* (\S+) /etc/`).FindAllStringSubmatch(text, -1) {
-		for file := range strings.FieldsSeq(m[1]) {
-			require.NotEmpty(t, page(t, "examples/systemd/"+file))
+// A kind of event that the code has is explained.
+func TestEveryEventIsExplained(t *testing.T) {
+	text, kinds := page(t, "docs/operating.md"), 0
+	for _, pattern := range []string{"vpn/*.go", "transport/adminrpc/*.go"} {
+		files, err := filepath.Glob(filepath.Join(root, pattern))
+		require.NoError(t, err)
+		for _, file := range files {
+			if strings.HasSuffix(file, "_test.go") {
+				continue
+			}
+			code := page(t, strings.TrimPrefix(file, root))
+			for _, m := range regexp.MustCompile(`(?m)^(?:const )?\t?\w+ += "((?:location|device|owner|gateway|token|core)\.[a-z-]+)"`).FindAllStringSubmatch(code, -1) {
+				kinds++
+				require.Contains(t, text, "`"+m[1]+"`", "%s has this event", file)
+			}
 		}
 	}
+	require.Greater(t, kinds, 15)
+}
+
+// What the page of the units installs is there, and the units say what they have to.
+func TestUnits(t *testing.T) {
+	files := regexp.MustCompile(`(?m)^install -m 0644 (\S+) /etc/`).FindAllStringSubmatch(page(t, "examples/systemd/README.md"), -1)
+	require.Len(t, files, 3)
+	for _, f := range files {
+		require.NotEmpty(t, page(t, "examples/systemd/"+f[1]))
+	}
+	gateway := page(t, "examples/systemd/gateway.service")
+	for _, line := range []string{"Type=notify", "KillMode=process", "RuntimeDirectoryPreserve=yes", "WatchdogSec=30"} {
+		require.Contains(t, gateway, "\n"+line+"\n")
+	}
+	require.NotContains(t, gateway, "PrivateTmp=")
 }

@@ -1,6 +1,6 @@
 //go:build linux
 
-package manual
+package manual_test
 
 import (
 	"context"

@@ -1,6 +1,6 @@
 //go:build linux
 
-package manual
+package manual_test
 
 import (
 	"bytes"
@@ -78,7 +78,7 @@ func (s *site) build(t *testing.T, text string) string {
 // are the machine's own, and its PATH begins with the programs.
 func (s *site) command(m *machine, text string) *exec.Cmd {
 	const own = `mount --bind "$0/lib" /var/lib && mount --bind "$0/run" /run && exec bash -euo pipefail -c "$1"`
-	cmd := exec.Command("unshare", "-m", "sh", "-c", own, m.dir, text) //nolint:noctx,gosec // ended by hand, and what the page says
+	cmd := exec.Command("unshare", "-m", "sh", "-c", own, m.dir, text) //nolint:noctx // ended by hand
 	cmd.Dir = m.dir
 	cmd.Env = append(os.Environ(), "PATH="+filepath.Join(s.dir, "bin")+":"+os.Getenv("PATH"))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
