@@ -4,6 +4,7 @@ package manual_test
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"regexp"
 	"slices"
@@ -95,7 +96,10 @@ func (s *site) laptop(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, up.Down(context.WithoutCancel(t.Context()))) })
 	testnet.Eventually(t, 20*time.Second, func() error {
-		_, err := s.try(t, "core", "holdfast overview | grep '1 of 1 peers active' && holdfast overview | grep '2/2 gateways'")
+		now, err := s.try(t, "core", "holdfast overview")
+		if err == nil && (!strings.Contains(now, "2/2 gateways, 1 of 1 peers active") || strings.Count(now, "✓") != 2) {
+			err = errors.New(now)
+		}
 		return err
 	})
 }
