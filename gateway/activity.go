@@ -30,7 +30,9 @@ const (
 //   - a counter that went back, or a handshake that went away, means that the
 //     peer was added again: growth then counts from 0, and totals go on;
 //   - of a device that had peers before the first sample, old bytes are no sign
-//     of life, but the last handshake is.
+//     of life, but the last handshake is;
+//   - what grew between the last sample of an earlier process and the first of
+//     this one is one at the time of the earlier: nobody knows how much later.
 //
 // A stream of data that grows by exact multiples of 592 bytes in each sample
 // looks like initiations; the handshake that its sender makes every 120 s shows
@@ -42,12 +44,13 @@ type Activity struct {
 	tracks []track // in key order
 	last   time.Time
 	clock  uint64 // samples so far
+	edits  uint64 // grows with every change of tracks
 }
 
 // track is one peer between two samples.
 type track struct {
 	seen      Sighting
-	handshake time.Time // as in the last sample
+	handshake time.Time // as in the last sample, exactly as the device tells it
 	rx, tx    uint64    // as in the last sample
 	changed   uint64    // the sample that changed seen; 0: nothing to tell
 	gone      time.Time // zero: it was in the last sample
@@ -62,9 +65,12 @@ func NewActivity(by ID) *Activity { return &Activity{by: by} }
 func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 	now = now.Round(0)
 	first := a.clock == 0
-	budget := uint64(initiations)
-	if !first && now.After(a.last) {
-		budget += uint64(initiations * now.Sub(a.last).Seconds())
+	take := taking{now: now, grown: now, first: first, budget: initiations}
+	if now.After(a.last) && !a.last.IsZero() {
+		take.budget += uint64(initiations * now.Sub(a.last).Seconds())
+	}
+	if first {
+		take.grown = earlier(a.last, now) // of peers that were recalled; others have not grown
 	}
 	a.last = now
 	a.clock++
@@ -74,11 +80,11 @@ func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		for t < fresh && a.tracks[t].seen.Key.Compare(p.Key) < 0 {
-			forget = a.tracks[t].miss(now) || forget
+			forget = a.miss(&a.tracks[t], now) || forget
 			t++
 		}
 		if t < fresh && a.tracks[t].seen.Key == p.Key {
-			changed += a.sample(&a.tracks[t], p, budget, now)
+			changed += a.sample(&a.tracks[t], p, take)
 			t++
 			continue
 		}
@@ -87,12 +93,14 @@ func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 		if first {
 			n.rx, n.tx = p.Rx, p.Tx
 		}
-		changed += a.sample(n, p, budget, now)
+		a.edits++
+		changed += a.sample(n, p, take)
 	}
 	for ; t < fresh; t++ {
-		forget = a.tracks[t].miss(now) || forget
+		forget = a.miss(&a.tracks[t], now) || forget
 	}
 	if forget {
+		a.edits++
 		a.tracks = slices.DeleteFunc(a.tracks, func(t track) bool { return t.forgotten(now) })
 	}
 	if len(a.tracks) > fresh || forget {
@@ -108,6 +116,7 @@ func (a *Activity) Removed(key wgkey.Public) {
 	i, ok := slices.BinarySearchFunc(a.tracks, key, func(t track, k wgkey.Public) int { return t.seen.Key.Compare(k) })
 	if ok {
 		a.tracks[i].restart()
+		a.edits++
 	}
 }
 
@@ -115,10 +124,11 @@ func (a *Activity) Removed(key wgkey.Public) {
 func (t *track) restart() { t.rx, t.tx, t.handshake = 0, 0, time.Time{} }
 
 // miss notes that the peer is not there, and says whether to forget it.
-func (t *track) miss(now time.Time) bool {
+func (a *Activity) miss(t *track, now time.Time) bool {
 	if t.gone.IsZero() {
 		t.gone = now
 		t.restart()
+		a.edits++
 	}
 	return t.forgotten(now)
 }
@@ -127,33 +137,47 @@ func (t *track) forgotten(now time.Time) bool {
 	return !t.gone.IsZero() && now.Sub(t.gone) > remember
 }
 
+// taking is what one sample is for all peers.
+type taking struct {
+	now    time.Time
+	grown  time.Time // when what grew since the last sample was received
+	first  bool      // of this process
+	budget uint64    // initiations that WireGuard can have accepted since the last
+}
+
 // sample takes in what p is now, and returns 1 if there is something to tell.
-func (a *Activity) sample(t *track, p *PeerState, budget uint64, now time.Time) int {
-	before := t.seen
+func (a *Activity) sample(t *track, p *PeerState, take taking) int {
+	before, edited := t.seen, !t.gone.IsZero()
 	t.gone = time.Time{}
 	if p.Rx < t.rx || p.Tx < t.tx || p.Handshake.IsZero() && !t.handshake.IsZero() {
 		t.restart()
+		edited = true
 	}
 	heard := false
 	if !p.Handshake.IsZero() && !p.Handshake.Equal(t.handshake) {
 		t.seen.Handshake = p.Handshake.Round(0)
-		t.hear(earlier(t.seen.Handshake, now))
+		t.hear(earlier(t.seen.Handshake, take.now))
 		heard = true
 	}
-	if grown := p.Rx - t.rx; grown > 0 && (grown%initiation != 0 || grown/initiation > budget) {
-		t.hear(now)
+	if grown := p.Rx - t.rx; grown > 0 && (grown%initiation != 0 || grown/initiation > take.budget) {
+		t.hear(take.grown)
 		heard = true
 	}
-	if heard && p.Endpoint.IsValid() {
+	if (heard || take.first && !p.Handshake.IsZero()) && p.Endpoint.IsValid() {
 		t.seen.Endpoint = p.Endpoint
 	}
 	t.seen.Rx += p.Rx - t.rx
 	t.seen.Tx += p.Tx - t.tx
 	t.rx, t.tx, t.handshake = p.Rx, p.Tx, p.Handshake
+	if t.seen != before {
+		t.changed = a.clock
+	}
+	if edited || t.seen != before {
+		a.edits++
+	}
 	if t.seen == before {
 		return 0
 	}
-	t.changed = a.clock
 	return 1
 }
 

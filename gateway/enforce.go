@@ -163,6 +163,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.steady()
 	if r.activity.Observe(&d.have, now) > 0 || r.status.Verified != verified {
 		r.seen.set()
 	}

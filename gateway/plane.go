@@ -59,8 +59,9 @@ type Sighting struct {
 	Handshake time.Time
 	// Endpoint is where the peer was last heard from; zero: unknown.
 	Endpoint netip.AddrPort
-	// Rx and Tx are bytes since the gateway's process began to watch the peer;
-	// they do not go back when the peer's own counters do.
+	// Rx and Tx are bytes since the gateway began to watch the peer: with a Memory
+	// since the machine started, as far as it is known, and else since the
+	// gateway's process did. They do not go back when the peer's own counters do.
 	Rx, Tx uint64
 }
 

@@ -36,6 +36,8 @@ type ProcessConfig struct {
 	Now     func() time.Time          // nil means time.Now
 	Log     *slog.Logger              // nil discards
 	Trace   func(at LocationID) Trace // nil: none
+	Memory  Memory                    // as in ReconcilerConfig
+	Boot    BootClock                 // as in ReconcilerConfig
 }
 
 // Process serves the locations that a ControlPlane assigns to a gateway, each
@@ -79,6 +81,7 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 		is    bool
 	}{
 		{"ID", c.ID == ""}, {"Plane", c.Plane == nil}, {"Open", c.Open == nil},
+		{"Boot", c.Memory != nil && c.Boot == nil},
 	} {
 		if missing.is {
 			return nil, fmt.Errorf("gateway: new process: ProcessConfig.%s is missing", missing.field)
@@ -212,6 +215,7 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 	r, err := NewReconciler(ReconcilerConfig{
 		ID: p.c.ID, Location: s.at, Device: d, Plane: p.c.Plane,
 		Poll: p.c.Poll, Version: p.c.Version, Now: p.c.Now, Log: p.c.Log, Trace: p.c.Trace(s.at),
+		Memory: p.c.Memory, Boot: p.c.Boot,
 	})
 	p.mu.Lock()
 	s.r, s.err = r, err
@@ -293,10 +297,21 @@ func (p *Process) end(ctx context.Context, at LocationID, d Device) {
 		if err == nil {
 			p.c.Log.Info("the location has ended here", "location", string(at))
 			p.keep.ended(at)
+			p.forget(ctx, at)
 			return
 		}
 		p.c.Log.Warn("cannot end the location, and try again", "location", string(at), "err", err)
 		pause(ctx, b.NextBackOff())
+	}
+}
+
+// forget forgets what was heard in a location that has ended.
+func (p *Process) forget(ctx context.Context, at LocationID) {
+	if p.c.Memory == nil {
+		return
+	}
+	if err := p.c.Memory.Forget(ctx, at); err != nil {
+		p.c.Log.Warn("cannot forget what was heard", "location", string(at), "err", err)
 	}
 }
 

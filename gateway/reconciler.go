@@ -24,6 +24,12 @@ type ReconcilerConfig struct {
 	Now     func() time.Time // nil means time.Now
 	Log     *slog.Logger     // nil discards
 	Trace   Trace
+	// Memory keeps what was heard for the next Reconciler of the location; nil:
+	// nobody does.
+	Memory Memory
+	// Boot tells how old things are when Now's clock is set; required with Memory.
+	// nil: Now's clock alone does.
+	Boot BootClock
 }
 
 // Reconciler makes one Device be what a ControlPlane wants for one location,
@@ -59,6 +65,10 @@ type Reconciler struct {
 	kept     *Config // what to resume from, after the first look
 	restored bool    // desired came from there, and no plane has heard of it
 
+	origin  time.Time // what the wall clock showed when the machine started; zero: not known
+	saved   uint64    // the edits of activity that Memory has
+	amnesia bool      // the last call of Memory failed
+
 	keep *keeping // where what is told is kept; nil: nowhere
 }
 
@@ -69,6 +79,7 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		is    bool
 	}{
 		{"ID", c.ID == ""}, {"Location", c.Location == ""}, {"Device", c.Device == nil}, {"Plane", c.Plane == nil},
+		{"Boot", c.Memory != nil && c.Boot == nil},
 	} {
 		if missing.is {
 			return nil, fmt.Errorf("gateway: new reconciler: ReconcilerConfig.%s is missing", missing.field)
@@ -113,12 +124,15 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		return fmt.Errorf("gateway: run reconciler of %s: it is running already", r.c.Location)
 	}
 	defer r.running.Store(false)
+	r.recall(ctx)
 	r.restore(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.follow(ctx) })
 	wg.Go(func() { r.enforce(ctx) })
 	wg.Go(func() { r.report(ctx) })
+	wg.Go(func() { r.remember(ctx) })
 	wg.Wait()
+	r.last(ctx)
 	return nil
 }
 

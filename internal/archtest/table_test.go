@@ -61,6 +61,10 @@ var table = []row{
 		path: "gateway/snapshot", what: "a Keeper in sealed files: what a gateway was told last",
 		may: []string{"gateway", "vpn/seal", "vpn/wgkey"},
 	},
+	{
+		path: "gateway/runstate", what: "a Memory in files: who was heard when, until the machine goes down",
+		may: []string{"gateway", "vpn/wgkey"},
+	},
 	{path: "transport", what: "who is who, and links between processes: mutual TLS, HTTP/2 either way round"},
 	{
 		path: "transport/join", what: "becoming a part of a deployment with one token, and staying one",

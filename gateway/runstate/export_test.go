@@ -1,0 +1,7 @@
+package runstate
+
+// What is in a file.
+var (
+	Encode = encode
+	Decode = decode
+)
