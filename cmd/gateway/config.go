@@ -17,13 +17,14 @@ import (
 type options struct {
 	daemon.Common
 
-	StateDir string        `default:"/var/lib/holdfast-gateway" help:"Where the identity and the last configuration are kept."`
-	Listen   string        `help:"Where cores dial this gateway, such as :7946. It is kept from join on." placeholder:"ADDR"`
-	Backend  string        `default:"auto" enum:"auto,kernel,userspace" help:"Whose WireGuard: ${enum}."`
-	Sockets  string        `default:"/run/holdfast/device" help:"Where WireGuard in user space, which runs in processes of its own, is spoken to."`
-	Prefix   string        `default:"hf-" help:"What names of interfaces begin with; the location's ID follows."`
-	MaxAge   time.Duration `default:"720h" help:"After a reboot with no core to be reached, the last configuration is used if the last word of a core is not older; 0: however old it is."`
-	HTTP     string        `name:"http" default:"127.0.0.1:7947" help:"Where health and metrics are served; empty: nowhere."`
+	StateDir   string        `default:"/var/lib/holdfast-gateway" help:"Where the identity and the last configuration are kept."`
+	RuntimeDir string        `default:"/run/holdfast/gateway" help:"Where it is kept, until the machine goes down, which peers were heard when: then a restart does not forget it. Empty: nowhere."`
+	Listen     string        `help:"Where cores dial this gateway, such as :7946. It is kept from join on." placeholder:"ADDR"`
+	Backend    string        `default:"auto" enum:"auto,kernel,userspace" help:"Whose WireGuard: ${enum}."`
+	Sockets    string        `default:"/run/holdfast/device" help:"Where WireGuard in user space, which runs in processes of its own, is spoken to."`
+	Prefix     string        `default:"hf-" help:"What names of interfaces begin with; the location's ID follows."`
+	MaxAge     time.Duration `default:"720h" help:"After a reboot with no core to be reached, the last configuration is used if the last word of a core is not older; 0: however old it is."`
+	HTTP       string        `name:"http" default:"127.0.0.1:7947" help:"Where health and metrics are served; empty: nowhere."`
 }
 
 // Validate checks what the parser cannot.

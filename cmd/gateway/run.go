@@ -29,7 +29,7 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 	return daemon.Run(
 		ctx, log,
 		fx.Supply(&c.options),
-		fx.Provide(openState, newHolder, newKeep, newClient, newCores, newProcess, daemon.NewRegistry),
+		fx.Provide(openState, newHolder, newKeep, newClient, newCores, newMemory, newProcess, daemon.NewRegistry),
 		fx.Invoke(serveLinks, serveProcess, serveHealth),
 	)
 }
@@ -95,7 +95,9 @@ func serveLinks(o *options, dir *statedir.Dir, client *transport.Client, keep *j
 	return nil
 }
 
-func newProcess(o *options, h *transport.Holder, dir *statedir.Dir, cores *cores, log *slog.Logger) (*gateway.Process, error) {
+func newProcess(
+	o *options, h *transport.Holder, dir *statedir.Dir, cores *cores, memory gateway.Memory, boot gateway.BootClock, log *slog.Logger,
+) (*gateway.Process, error) {
 	id := gateway.ID(h.Get().Identity().ID)
 	kept, err := snapshot.New(snapshot.Config{Gateway: id, Files: dir})
 	if err != nil {
@@ -108,13 +110,15 @@ func newProcess(o *options, h *transport.Holder, dir *statedir.Dir, cores *cores
 		MaxAge:  o.maxAge(),
 		Version: daemon.Version(),
 		Log:     log,
+		Memory:  memory,
+		Boot:    boot,
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
 			process, err := deviceCommand(o)
 			if err != nil {
 				return nil, err
 			}
 			return wgdevice.Open(wgdevice.Config{
-				Name: interfaceName(o.Prefix, at), Backend: o.backend(), Process: process, Sockets: o.Sockets, Log: log,
+				Name: interfaceName(o.Prefix, at), Backend: o.backend(), Process: process, Sockets: o.Sockets, Stderr: os.Stderr, Log: log,
 			})
 		},
 	})
