@@ -23,7 +23,7 @@ type ill struct {
 	fails    bool          // nothing works
 	loses    bool          // writes are done, and the answer is lost
 	hangs    bool          // nothing is answered
-	stubborn bool          // and whoever asks cannot stop waiting
+	stubborn bool          // and whoever stops waiting is let go late
 	slow     time.Duration // each way
 }
 
@@ -70,7 +70,9 @@ func (c *conn) cross(ctx context.Context) (ill, error) {
 		switch {
 		case now.hangs:
 			if now.stubborn {
-				done = nil
+				late, cancel := tardy(ctx)
+				defer cancel()
+				done = late.Done()
 			}
 		case waited:
 			if now.fails {
@@ -91,6 +93,18 @@ func (c *conn) cross(ctx context.Context) (ill, error) {
 			return now, errDead
 		}
 	}
+}
+
+// tardy returns a context that ends a while after ctx, as a driver does that
+// notices late. A link ends nothing before the core behind it has: across a real
+// one nobody would have to wait so long.
+func tardy(ctx context.Context) (context.Context, context.CancelFunc) {
+	const late = 3 * time.Second
+	after, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		time.AfterFunc(late, cancel)
+	})
+	return after, func() { stop(); cancel() }
 }
 
 // View implements kvstore.DB.

@@ -213,7 +213,7 @@ func (w *world) starve(d dice) {
 	case 2:
 		what, now.hangs = "hangs", true
 	case 3:
-		what, now.hangs, now.stubborn = "hangs, and cannot let go", true, true
+		what, now.hangs, now.stubborn = "hangs, and lets go late", true, true
 	case 4:
 		now.slow = d.between(10*time.Millisecond, 2*time.Second)
 		what = fmt.Sprintf("takes %v", now.slow.Round(time.Millisecond))
