@@ -16,6 +16,7 @@ type gatewayCmd struct {
 	Rename gatewayRename `cmd:"" help:"Give one another name."`
 	Set    gatewaySet    `cmd:"" help:"Change which locations one serves, or whether it does."`
 	Remove gatewayRemove `cmd:"" help:"End a gateway for good, and its certificates."`
+	Forget gatewayForget `cmd:"" help:"The same for one whose machine is lost and will not come back."`
 }
 
 type gatewayToken struct {
@@ -221,5 +222,27 @@ func (c *gatewayRemove) Run(e *env) error {
 	} else {
 		fmt.Fprintln(e.out, "It was NOT connected: it keeps what it has, and serves clients that reach it, until its machine is stopped")
 	}
+	return nil
+}
+
+type gatewayForget struct {
+	Gateway string `arg:"" help:"Name or ID."`
+}
+
+// Run is remove for a gateway that nobody can tell anything. One that is connected has
+// to be told, so that it lets go: it is not forgotten.
+func (c *gatewayForget) Run(e *env) error {
+	g, err := e.gateway(c.Gateway)
+	if err != nil {
+		return err
+	}
+	if g.Connected {
+		return usagef("GATEWAY", "%s is connected, and would go on serving: holdfast gateway remove has it let go", plain(g.Name))
+	}
+	if _, err := e.RemoveGateway(e, g.ID, "lost"); err != nil {
+		return err
+	}
+	fmt.Fprintf(e.out, "gateway %s (%s) is forgotten; its certificates and tokens are revoked, and nobody waits for it\n", plain(g.Name), g.ID)
+	fmt.Fprintln(e.out, "Should its machine come back, it serves what it has until it is stopped")
 	return nil
 }
