@@ -20,6 +20,7 @@ type history struct {
 	face uint64   // when the Interface changed last
 	log  []change // by number
 	base uint64   // changes up to this number may be forgotten
+	gaps []gap    // what was passed over, in order
 
 	// Readers say of which generation what they have is. Another one begins when
 	// something that was told before turned out to be wrong: what came from
@@ -27,6 +28,10 @@ type history struct {
 	generation uint64
 	floor      uint64
 }
+
+// gap is a look that passed over revisions: what came and went between two looks
+// is in no change, so whoever has one of those from elsewhere gets everything.
+type gap struct{ from, to uint64 } // both were seen
 
 type change struct {
 	number uint64
@@ -38,6 +43,9 @@ func (h *history) record(u gateway.Update) {
 	if u.From.IsZero() || u.To.Number < u.From.Number {
 		h.forget(u.To.Number)
 		return
+	}
+	if u.To.Number > u.From.Number+1 {
+		h.gaps = append(h.gaps, gap{u.From.Number, u.To.Number})
 	}
 	if u.Interface != nil {
 		h.face = u.To.Number
@@ -53,11 +61,15 @@ func (h *history) record(u gateway.Update) {
 		h.base = h.log[drop-1].number
 		h.log = slices.Clone(h.log[drop:])
 	}
+	if len(h.gaps) > 2*spare {
+		h.base = max(h.base, h.gaps[spare-1].to)
+		h.gaps = slices.Clone(h.gaps[spare:])
+	}
 }
 
 // forget begins anew: only who is at this number or later can go on from there.
 func (h *history) forget(number uint64) {
-	h.log, h.face, h.base, h.floor = nil, number, number, 0
+	h.log, h.gaps, h.face, h.base, h.floor = nil, nil, number, number, 0
 	h.generation++
 }
 
@@ -75,7 +87,7 @@ func (h *history) since(have Revision, generation uint64, future bool) (u gatewa
 	to := h.now.rev
 	ours := generation == h.generation
 	switch {
-	case have.Epoch != to.Epoch || !ours && have.Number < h.floor || have.Number < h.base:
+	case have.Epoch != to.Epoch || !ours && have.Number < h.floor || have.Number < h.base || h.missed(have.Number):
 		return h.now.draft(), true
 	case have.Number > to.Number && future:
 		return gateway.Update{}, false
@@ -103,4 +115,10 @@ func (h *history) since(have Revision, generation uint64, future bool) (u gatewa
 		}
 	}
 	return u, true
+}
+
+// missed says whether a look passed over a revision.
+func (h *history) missed(number uint64) bool {
+	i, _ := slices.BinarySearchFunc(h.gaps, number, func(g gap, n uint64) int { return cmp.Compare(g.to, n+1) })
+	return i < len(h.gaps) && h.gaps[i].from < number
 }

@@ -188,6 +188,9 @@ func (t *tracker) draft(p position) (u gateway.Update, then position, news bool,
 		// a key that another has.
 		return u, p, false, fmt.Errorf("%w: %w", gateway.ErrStale, err)
 	}
+	if !looked && p.have.Epoch != t.h.now.rev.Epoch {
+		return u, p, false, nil // a newcomer gets what is, not what was: its device may be further than we are
+	}
 	u, news = t.h.since(p.have, p.generation, !looked)
 	if news {
 		p = position{have: u.To, generation: t.h.generation}
