@@ -85,8 +85,10 @@ func withhold(c Config, may func(Peer) bool) Config {
 
 // resume is what a gateway that starts anew goes on from: what was kept, if the
 // interface is gone. If it is there, the gateway's process alone was gone, and
-// what the interface has is what was told last: more than was kept, perhaps,
-// since an update is applied first and kept then. So no peer is touched. If that
+// what the interface has is what was told last, but for what was under way: what
+// was kept may be ahead of it, or behind. A peer that it lacks may have been
+// revoked. So no peer is touched, also where the process ended while it made the
+// interface, and peers wait until a plane speaks. If what it has
 // is not the same as what was kept, it has no revision: the plane is asked for
 // everything.
 func resume(kept Config, have *State) Config {

@@ -102,6 +102,7 @@ func (p *planes) Assigned(ctx context.Context, id ID) iter.Seq2[[]LocationID, er
 		told := false
 		s := source[[]LocationID]{
 			planes: p,
+			probe:  true, // whoever is asked anew reads what is true now
 			open: func(ctx context.Context, c ControlPlane) iter.Seq2[[]LocationID, error] {
 				return c.Assigned(ctx, id)
 			},

@@ -183,7 +183,9 @@ func (s *source[T]) reason() error {
 // ends those that were asked and had no news, and says how long to wait now.
 func (s *source[T]) quiet(ctx context.Context, wg *sync.WaitGroup) time.Duration {
 	if s.current < 0 {
-		s.next(ctx, wg)
+		if !s.next(ctx, wg) {
+			clear(s.errs) // who failed may answer by now, and those that are asked may never
+		}
 		return hedge
 	}
 	if len(s.streams) > 1 {
