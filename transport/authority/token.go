@@ -172,6 +172,19 @@ func (a *Authority) Cancel(ctx context.Context, tokenID [16]byte) error {
 	return nil
 }
 
+// VoidTokens makes all tokens useless, for records that come from a backup: some may
+// have been used or cancelled since it was made.
+func VoidTokens(ctx context.Context, records Records) error {
+	err := update(ctx, records, tokensKey, func(all *tokens) error {
+		clear(all.Tokens)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("authority: making tokens useless: %w", err)
+	}
+	return nil
+}
+
 func (a *Authority) tokens(ctx context.Context) (*tokens, error) {
 	raw, err := a.cfg.Records.Get(ctx, tokensKey)
 	if err != nil {
