@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func newServer(core *vpn.Core, a *authority.Authority, log *slog.Logger) (*trans
 // serveLinks dials gateways, those that wait to join and those that have, and takes
 // those that dial.
 func serveLinks(o *options, core *vpn.Core, a *authority.Authority, server *transport.Server, tasks *daemon.Tasks, log *slog.Logger) error {
-	d := &dialler{core: core, server: server, deployment: o.Deployment, dialling: map[gateway.ID]*dialled{}}
+	d := &dialler{core: core, waiting: a.Addresses, server: server, deployment: o.Deployment, dialling: map[gateway.ID]*dialled{}}
 	tasks.Go("gateways", d.run)
 	joiner := join.Dialer{
 		Server: server, Waiting: a.Addresses,
@@ -69,6 +70,7 @@ func serveLinks(o *options, core *vpn.Core, a *authority.Authority, server *tran
 // dialler keeps a link to each gateway that has an address.
 type dialler struct {
 	core       *vpn.Core
+	waiting    func(context.Context) ([]string, error) // where machines shall join
 	server     *transport.Server
 	deployment string
 
@@ -105,6 +107,7 @@ func (d *dialler) run(ctx context.Context) error {
 			d.dialling[id] = &dialled{address, cancel}
 			wg.Go(func() {
 				defer cancel()
+				d.joined(ctx, address)
 				_ = d.server.Dial(ctx, transport.Target{Addr: address, Want: transport.Identity{
 					Deployment: d.deployment, Role: transport.Gateway, ID: string(id),
 				}})
@@ -115,4 +118,23 @@ func (d *dialler) run(ctx context.Context) error {
 		return errors.New("following the registrations ended")
 	}
 	return nil
+}
+
+// joined waits until no machine shall join at an address any more: until then nobody is
+// there who could take a link, and trying only worries who reads the logs.
+func (d *dialler) joined(ctx context.Context, address string) {
+	const often = 250 * time.Millisecond
+	tick := time.NewTicker(often)
+	defer tick.Stop()
+	for {
+		waiting, err := d.waiting(ctx)
+		if err != nil || !slices.Contains(waiting, address) {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
