@@ -86,7 +86,10 @@ type dialled struct {
 func (d *dialler) run(ctx context.Context) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	first := true
 	for all := range d.core.Gateways().Follow(ctx) {
+		fresh := !first
+		first = false
 		want := map[gateway.ID]string{}
 		for _, g := range all {
 			if g.Address != "" && !g.Disabled {
@@ -107,7 +110,7 @@ func (d *dialler) run(ctx context.Context) error {
 			d.dialling[id] = &dialled{address, cancel}
 			wg.Go(func() {
 				defer cancel()
-				d.joined(ctx, address)
+				d.joined(ctx, address, fresh)
 				_ = d.server.Dial(ctx, transport.Target{Addr: address, Want: transport.Identity{
 					Deployment: d.deployment, Role: transport.Gateway, ID: string(id),
 				}})
@@ -121,16 +124,18 @@ func (d *dialler) run(ctx context.Context) error {
 }
 
 // joined waits until no machine shall join at an address any more: until then nobody is
-// there who could take a link, and trying only worries who reads the logs.
-func (d *dialler) joined(ctx context.Context, address string) {
+// there who could take a link, and trying only worries who reads the logs. The token of
+// a fresh registration is made a moment after it.
+func (d *dialler) joined(ctx context.Context, address string, fresh bool) {
 	const often = 250 * time.Millisecond
 	tick := time.NewTicker(often)
 	defer tick.Stop()
 	for {
 		waiting, err := d.waiting(ctx)
-		if err != nil || !slices.Contains(waiting, address) {
+		if err != nil || !slices.Contains(waiting, address) && !fresh {
 			return
 		}
+		fresh = false
 		select {
 		case <-ctx.Done():
 			return
