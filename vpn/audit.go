@@ -102,6 +102,15 @@ func deviceChanges(old, now peer.Device) string {
 	if t := changes(old, now); t != "" {
 		texts = append(texts, t)
 	}
+	switch was, is := old.Standing, now.Standing; {
+	case is.Disabled && !was.Disabled:
+		texts = append(texts, "its owner was disabled")
+	case was.Disabled && !is.Disabled:
+		texts = append(texts, "its owner was enabled")
+	}
+	if !slices.Equal(old.Standing.Groups, now.Standing.Groups) {
+		texts = append(texts, fmt.Sprintf("groups of its owner %v -> %v", old.Standing.Groups, now.Standing.Groups))
+	}
 	for _, p := range now.Peers {
 		before, there := old.At(p.Location)
 		switch t := changes(before, p); {
@@ -132,7 +141,7 @@ func changes[T any](old, now T) string {
 		}
 		_, secret := after.(seal.Text)
 		switch {
-		case field.Name == "ID", field.Name == "Rev", field.Name == "Location", field.Name == "Peers":
+		case field.Name == "ID", field.Name == "Rev", field.Name == "Location", field.Name == "Peers", field.Name == "Standing":
 		case secret:
 			texts = append(texts, field.Name)
 		case isEmpty(a.Field(i)):

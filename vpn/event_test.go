@@ -55,6 +55,10 @@ func TestChangesAreEvents(t *testing.T) {
 		require.NoError(t, err)
 		_, err = r.core.Devices().Disable(ctx, d.ID)
 		require.NoError(t, err)
+		for _, s := range []peer.Standing{{Disabled: true}, {Groups: []string{"staff"}}} {
+			_, err = r.core.Devices().SetStanding(ctx, "bob", s)
+			require.NoError(t, err)
+		}
 		_, err = r.core.Devices().Leave(ctx, d.ID, r.office.ID)
 		require.NoError(t, err)
 		require.NoError(t, r.core.Devices().Delete(ctx, d.ID))
@@ -77,6 +81,8 @@ func TestChangesAreEvents(t *testing.T) {
 			"alice device.added laptop Name laptop, Owner bob, Key " + key,
 			"alice device.changed laptop joined " + at + " with Addrs [10.20.0.2]",
 			"alice device.changed laptop Disabled true",
+			"alice device.changed laptop its owner was disabled",
+			"alice device.changed laptop its owner was enabled; groups of its owner [] -> [staff]",
 			"alice device.changed laptop left " + at,
 			"alice device.deleted laptop",
 			"alice gateway.added gw1 Name gw1",
@@ -84,9 +90,9 @@ func TestChangesAreEvents(t *testing.T) {
 			"alice gateway.removed gw1",
 		}, r.events(r.core, since))
 
-		require.Len(t, r.events(r.core, vpn.EventFilter{Subject: string(d.ID)}), 5)
+		require.Len(t, r.events(r.core, vpn.EventFilter{Subject: string(d.ID)}), 7)
 		require.Len(t, r.events(r.core, vpn.EventFilter{What: "gateway", Limit: 2}), 2)
-		require.Len(t, r.events(r.core, vpn.EventFilter{Location: r.office.ID, What: "device"}), 3)
+		require.Len(t, r.events(r.core, vpn.EventFilter{Location: r.office.ID, What: "device"}), 5)
 		all, err := r.core.Events().List(r.ctx, vpn.EventFilter{What: vpn.LocationCreated})
 		require.NoError(t, err)
 		require.NotContains(t, all[0].Text, "hf1.", "a sealed key is nobody's business")
