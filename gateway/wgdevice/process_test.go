@@ -262,8 +262,13 @@ func testGatewayKilled(t *testing.T, _ *testnet.Host) {
 	d := open(t, inside(gw, process)) // and now this process
 	s := observe(t, d)
 	require.Empty(t, gateway.Diff(want, s), "adopting needs no change")
-	require.Equal(t, before.Unix(), find(t, s, secret.Public()).Handshake.Unix(), "another handshake")
-	require.Equal(t, before, find(t, observe(t, end), want.Interface.Key.Public()).Handshake, "another handshake")
+	// Where the response overtook it, the client's timer makes one more handshake after
+	// REKEY_TIMEOUT, whatever the gateway does; any other one would be for a lost session.
+	after := find(t, observe(t, end), want.Interface.Key.Public()).Handshake
+	if age := after.Sub(before); age < 5*time.Second || age > 5500*time.Millisecond {
+		require.Equal(t, before, after, "another handshake")
+	}
+	require.InDelta(t, after.Unix(), find(t, s, secret.Public()).Handshake.Unix(), 1, "both ends have the same session")
 	require.Equal(t, pid, server(t, gw))
 	last, err := probe.WaitReply(ctx, time.Now())
 	require.NoError(t, err)

@@ -82,14 +82,13 @@ func (t *traffic) handshake(ctx context.Context) (time.Time, error) {
 }
 
 // undisturbed ends the traffic, and says if packets were lost since it began, or if
-// the session is another one than at first, but for those that a client makes every
-// two minutes by itself.
+// the session is another one than at first, and not by the client's own doing.
 func (t *traffic) undisturbed(ctx context.Context) error {
 	now, err := t.handshake(ctx)
 	if err != nil {
 		return err
 	}
-	if age := now.Sub(t.before); age != 0 && age < 110*time.Second {
+	if age := now.Sub(t.before); age != 0 && !clientsOwn(age) {
 		return fmt.Errorf("another handshake after %v", age)
 	}
 	first, end := t.probe.Replies()[0].Number, t.probe.Sent()
