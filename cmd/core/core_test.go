@@ -46,7 +46,25 @@ type rig struct {
 	admin *adminrpc.Client
 
 	cmd  *exec.Cmd
-	said *bytes.Buffer
+	said *said
+}
+
+// said is what a process says, while it runs.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(b []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(b)
+}
+
+func (s *said) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func newRig(t *testing.T, flags ...string) *rig {
@@ -74,7 +92,7 @@ func (r *rig) command(args ...string) *exec.Cmd {
 	all := append([]string{"--state-dir", r.state, "--socket", r.sock, "--http", ""}, r.flags...)
 	cmd := exec.CommandContext(context.Background(), self, append(all, args...)...)
 	cmd.Env = append(os.Environ(), mainEnv+"=1")
-	r.said = &bytes.Buffer{}
+	r.said = &said{}
 	cmd.Stdout, cmd.Stderr = r.said, r.said
 	return cmd
 }
@@ -235,9 +253,9 @@ func TestRefusals(t *testing.T) {
 	}
 	other := filepath.Join(t.TempDir(), "other")
 	require.NoError(t, os.WriteFile(other, []byte("hfkey1.AQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eHyA\n"), 0o600))
-	said := r.fails("--keyring", other)
-	require.Contains(t, said, "not in the ring")
-	require.NotContains(t, said, "AQIDBAUGBwgJ")
+	words := r.fails("--keyring", other)
+	require.Contains(t, words, "not in the ring")
+	require.NotContains(t, words, "AQIDBAUGBwgJ")
 
 	whole, err := os.ReadFile(db)
 	require.NoError(t, err)
