@@ -43,10 +43,11 @@ func (m mode) connector(path string) (driver.Connector, error) {
 
 // glance is the way to look at a file that is not open.
 func glance(path string) mode {
-	for _, end := range []string{"-wal", "-journal"} {
-		if _, err := os.Lstat(path + end); err == nil {
-			return peeks
-		}
+	if _, err := os.Lstat(path + "-journal"); err == nil {
+		return looks // who was killed in the middle of a write left it: only who may write can take that back
+	}
+	if _, err := os.Lstat(path + "-wal"); err == nil {
+		return peeks
 	}
 	return stares
 }
