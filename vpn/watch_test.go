@@ -177,6 +177,7 @@ func TestAReaderGoesOnWhereItWas(t *testing.T) {
 		require.Empty(r.t, r.has(r.watch(r.core, gw, had)), "nothing changed, nothing is told")
 		r.add(2)
 		r.drop(1)
+		synctest.Wait() // the core has seen both
 		updates := r.has(r.watch(r.core, gw, had))
 		require.Len(r.t, updates, 1)
 		require.Equal(r.t, had.Revision, updates[0].From)
