@@ -107,7 +107,7 @@ func slowReader(tb testing.TB, o Origin) {
 	for range changes {
 		o.Grow(at)
 		fast.reach(o.Config(at))
-		<-time.After(time.Millisecond) // one by one: what gathers them is the slowness of the reader
+		<-time.After(time.Millisecond) // time itself: changes come one by one, so that only the reader gathers them
 	}
 	slow.updates = 0
 	slow.reach(o.Config(at))

@@ -293,7 +293,7 @@ func testGatewayKilledWhileMaking(t *testing.T, h *testnet.Host) {
 	want, _ := kept()
 	for i := range 12 {
 		x := startHolder(t, h)
-		<-time.After(time.Duration(i) * 12 * time.Millisecond) // somewhere between nothing and all
+		<-time.After(time.Duration(i) * 12 * time.Millisecond) // time itself: the moment of the crash, somewhere between nothing and all
 		x.kill()
 		var d *wgdevice.Device
 		testnet.Eventually(t, patience, func() (err error) {

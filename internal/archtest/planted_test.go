@@ -91,6 +91,11 @@ func TestChecksFindWhatIsPlanted(t *testing.T) {
 		{"a sleep", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b() { time.Sleep(1) }", "time.Sleep"},
 		{"a sleep in a library", awake, "key/b.go", "package key\n\nimport \"time\"\n\nfunc b() { time.Sleep(1) }", "time.Sleep"},
 		{"a sleep in the lab", awake, "internal/lab/b.go", "package lab\n\nimport \"time\"\n\nfunc b() { time.Sleep(1) }", ""},
+		{"a sleep by another name", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b() { <-time.After(1) }", "time.After"},
+		{"a sleep with a choice of one", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b() { select { case <-time.After(1): } }", "time.After"},
+		{"a sleep that says nothing", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b() { <-time.After(1) // time itself: \n}", "time.After"},
+		{"a deadline", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b(c chan int) { select { case <-c: case <-time.After(1): } }", ""},
+		{"time itself", awake, "key/b_test.go", "package key\n\nimport \"time\"\n\nfunc b() { <-time.After(1) // time itself: a clock\n}", ""},
 		{"a sleep in a bubble", awake, "key/b_test.go", "package key\n\nimport (\n\t\"time\"\n\t_ \"testing/synctest\"\n)\n\nfunc b() { time.Sleep(1) }", ""},
 
 		{"a silent skip", typed, "key/b_test.go", "package key\n\nimport \"testing\"\n\nfunc b(t *testing.T) { t.Skip() }", "key/b_test.go:5: a skip"},

@@ -150,8 +150,13 @@ func silent(files []source) (c complaints) {
 	return c
 }
 
+// pace begins the comment beside a wait that is right, because time itself is what the
+// test is about: a clock, or the moment of a crash. It goes on with why.
+const pace = "// time itself: "
+
 // awake: in libraries and tests, waiting ends with a context or a deadline.
-// Sleeping has its place in bubbles, where time is not real.
+// Sleeping has its place in bubbles, where time is not real. To receive from
+// time.After, and from nothing else, is to sleep: it takes the comment pace.
 func awake(files []source) (c complaints) {
 	for _, f := range files {
 		if !f.library() && !f.test() {
@@ -165,8 +170,53 @@ func awake(files []source) (c complaints) {
 				c.addf("%s: time.Sleep; wait for what you wait for, with a context or a deadline", f.at(n))
 			}
 		})
+		for _, n := range f.dozes() {
+			if !f.said(n, pace) {
+				c.addf("%s: it sleeps with time.After; wait for what you wait for, or say why with %q beside it", f.at(n), strings.TrimSpace(pace))
+			}
+		}
 	}
 	return c
+}
+
+// dozes are the places that receive from time.After and wait for nothing else.
+func (s source) dozes() (found []ast.Node) {
+	chosen := map[ast.Node]bool{} // what is one of several cases
+	ast.Inspect(s.file, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectStmt); ok && len(sel.Body.List) > 1 {
+			for _, c := range sel.Body.List {
+				if clause, ok := c.(*ast.CommClause); ok && clause.Comm != nil {
+					ast.Inspect(clause.Comm, func(n ast.Node) bool { chosen[n] = true; return true })
+				}
+			}
+		}
+		receive, ok := n.(*ast.UnaryExpr)
+		if !ok || receive.Op != token.ARROW || chosen[n] {
+			return true
+		}
+		if call, ok := receive.X.(*ast.CallExpr); ok {
+			if f, ok := call.Fun.(*ast.SelectorExpr); ok && f.Sel.Name == "After" {
+				if of, ok := f.X.(*ast.Ident); ok && s.imports()[of.Name] == "time" {
+					found = append(found, n)
+				}
+			}
+		}
+		return true
+	})
+	return found
+}
+
+// said says whether a comment that begins so stands in the line of a node.
+func (s source) said(n ast.Node, begin string) bool {
+	line := s.set.Position(n.Pos()).Line
+	for _, group := range s.file.Comments {
+		for _, c := range group.List {
+			if s.set.Position(c.Pos()).Line == line && strings.HasPrefix(c.Text, begin) && len(c.Text) > len(begin) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // typed: a test is not skipped in silence. Only a helper that says what is missing,

@@ -183,6 +183,6 @@ func TestProbeOutlivesErrors(t *testing.T) {
 	require.NoError(t, errors.Join(p.Close(), p.Close()))
 	outage := p.Outage(start)
 	require.Less(t, outage, patience)
-	<-time.After(2 * outage)
+	<-time.After(2 * outage) // time itself: it shall change nothing
 	require.Equal(t, outage, p.Outage(start), "time stands still once it is closed")
 }

@@ -123,9 +123,8 @@ func TestABackupIsOneMoment(t *testing.T) {
 	dir := t.TempDir()
 	last := uint64(0)
 	for i := range 10 {
-		for look(t, s, vpn.Revision{}).Rev.Number == last {
-			<-time.After(time.Millisecond) // the writer has its turn
-		}
+		require.Eventually(t, func() bool { return look(t, s, vpn.Revision{}).Rev.Number != last },
+			20*time.Second, time.Millisecond, "the writer has its turn")
 		acked := look(t, s, vpn.Revision{}).Rev.Number
 		file := filepath.Join(dir, fmt.Sprintf("%d.db", i))
 		require.NoError(t, s.Backup(t.Context(), file))

@@ -116,7 +116,7 @@ func victims(t *testing.T, round int, path string, lines int, atMost, moment tim
 	case <-said.enough:
 	case <-time.After(atMost):
 	}
-	<-time.After(moment)
+	<-time.After(moment) // time itself: the moment of the crash
 	require.NoError(t, cmd.Process.Kill())
 	err := cmd.Wait()
 	var ended *exec.ExitError

@@ -20,7 +20,9 @@ import (
 )
 
 // pause lets others come in between.
-func pause() { <-time.After(time.Millisecond) }
+func pause() {
+	<-time.After(time.Millisecond) // time itself: the fault is that this is slow
+}
 
 // broken is a right backend with one planted fault.
 type broken struct {

@@ -47,7 +47,7 @@ func TestVirtualMachine(t *testing.T) {
 	})
 	t.Run("idle time is skipped, and exact", func(t *testing.T) {
 		start := time.Now()
-		<-time.After(10 * time.Minute)
+		<-time.After(10 * time.Minute) // time itself: the virtual clock
 		require.InDelta(t, 600, time.Since(start).Seconds(), 0.01)
 	})
 	t.Run("delays of netem are exact", delays)
@@ -77,7 +77,7 @@ func TestWallMachine(t *testing.T) {
 	require.Equal(t, 2, runtime.NumCPU())
 	require.NoError(t, testnet.Check(testnet.Netns, testnet.TUN, testnet.Nftables, testnet.KernelWireGuard))
 	start := time.Now()
-	<-time.After(time.Second)
+	<-time.After(time.Second) // time itself: the clock of the machine
 	require.Greater(t, time.Since(start), time.Second)
 	_, err := os.Stat("/dev/shm")
 	require.NoError(t, err)

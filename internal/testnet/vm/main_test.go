@@ -95,7 +95,7 @@ func spin() (int, error) {
 
 func sleep() (int, error) {
 	fmt.Fprintln(os.Stdout, "sleeping")
-	<-time.After(100 * time.Hour)
+	<-time.After(100 * time.Hour) // time itself: a program that hangs
 	return 0, errors.New("slept enough")
 }
 
