@@ -181,7 +181,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{deltas, addUp, slow, update, crowd, history},
+			}, []string{deltas, addUp, slow, replaced, update, crowd, history},
 		},
 		{
 			"an update comes twice", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
@@ -195,7 +195,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 							}
 						}
 					}}
-			}, []string{deltas, addUp, slow, update, crowd},
+			}, []string{deltas, addUp, slow, replaced, update, crowd},
 		},
 		{
 			"every update is everything", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {

@@ -86,9 +86,11 @@ func secondWatch(tb testing.TB, o Origin) {
 	second := follow(tb, o, id, at, gateway.Config{})
 	second.reach(o.Config(at))
 	require.ErrorIs(tb, first.end(), gateway.ErrReplaced)
-	o.Grow(at)
+	for range 10 { // while the neighbour does not read
+		o.Grow(at)
+		second.reach(o.Config(at))
+	}
 	o.Grow(elsewhere)
-	second.reach(o.Config(at))
 	neighbour.reach(o.Config(at))
 	aside.reach(o.Config(elsewhere))
 }
