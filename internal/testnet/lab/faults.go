@@ -148,6 +148,10 @@ func playTwoLocations(ctx context.Context, p *plant) error {
 			return err
 		}
 		p.run.Metrics.Millis("converged_ms", time.Since(start))
+		// The other location is tried again and again meanwhile.
+		if err := sleep(ctx, time.Second); err != nil {
+			return err
+		}
 	}
 	var s gateway.State
 	if s, err = p.sites[0].state(ctx, 1); err != nil {
