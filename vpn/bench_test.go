@@ -136,3 +136,53 @@ func filledCore(b *testing.B, size int) (vpn.Stores, *vpn.Core, gateway.ID) {
 	require.NoError(b, err)
 	return stores, core, gw.ID
 }
+
+func BenchmarkProjectionOneChange(b *testing.B) {
+	for _, size := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			keys := seal.Ephemeral()
+			p := filledProjection(b, keys, size)
+			b.ReportAllocs()
+			for i := uint64(1); b.Loop(); i++ {
+				d := dev(int(i)%size, "office")
+				d.Peers[0].Addrs[0] = addr(size + int(i%2))
+				v := vpn.View{ID: "office", Since: p.Revision(), Rev: vpn.Revision{Epoch: 1, Number: i + 1}, Devices: []peer.Device{d}}
+				if _, err := p.Apply(v, noon); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func BenchmarkProjectWhole(b *testing.B) {
+	for _, size := range []int{10_000, 100_000} {
+		b.Run(fmt.Sprint(size), func(b *testing.B) {
+			keys := seal.Ephemeral()
+			l := office(keys)
+			v := vpn.View{ID: "office", Rev: vpn.Revision{Epoch: 1, Number: 1}, Location: &l}
+			for i := range size {
+				v.Devices = append(v.Devices, dev(i, "office"))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := vpn.Project(v, keys, noon); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+func filledProjection(b *testing.B, keys *seal.Keyring, size int) *vpn.Projection {
+	b.Helper()
+	l := office(keys)
+	p := vpn.NewProjection("office", keys)
+	v := vpn.View{ID: "office", Rev: vpn.Revision{Epoch: 1, Number: 1}, Location: &l}
+	for i := range size {
+		v.Devices = append(v.Devices, dev(i, "office"))
+	}
+	_, err := p.Apply(v, noon)
+	require.NoError(b, err)
+	return p
+}

@@ -1,0 +1,119 @@
+package gatewaytest_test
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+)
+
+type (
+	updates     = iter.Seq2[gateway.Update, error]
+	assignments = iter.Seq2[[]gateway.LocationID, error]
+)
+
+// distorted is a control plane that distorts what another one says.
+type distorted struct {
+	gateway.ControlPlane
+
+	watch    func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates
+	assigned func(ctx context.Context, id gateway.ID) assignments
+	report   func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error
+}
+
+func (d distorted) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+	if d.watch != nil {
+		return d.watch(ctx, id, at, have)
+	}
+	return d.ControlPlane.Watch(ctx, id, at, have)
+}
+
+func (d distorted) Assigned(ctx context.Context, id gateway.ID) assignments {
+	if d.assigned != nil {
+		return d.assigned(ctx, id)
+	}
+	return d.ControlPlane.Assigned(ctx, id)
+}
+
+func (d distorted) Report(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
+	if d.report != nil {
+		return d.report(ctx, id, at, s)
+	}
+	return d.ControlPlane.Report(ctx, id, at, s)
+}
+
+// mapped distorts each update and each reason, one by one.
+func mapped[T any](seq iter.Seq2[T, error], change func(T, error) (T, error)) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		for v, err := range seq {
+			if !yield(change(v, err)) {
+				return
+			}
+		}
+	}
+}
+
+func onUpdates(change func(gateway.Update, error) (gateway.Update, error)) func(gateway.ControlPlane) gateway.ControlPlane {
+	return func(o gateway.ControlPlane) gateway.ControlPlane {
+		return distorted{ControlPlane: o,
+			watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+				return mapped(o.Watch(ctx, id, at, have), change)
+			}}
+	}
+}
+
+// queued reads on whether or not somebody takes what it read.
+func queued(seq updates, cancel func()) updates {
+	return func(yield func(gateway.Update, error) bool) {
+		type item struct {
+			u   gateway.Update
+			err error
+		}
+		var (
+			mu    sync.Mutex
+			queue []item
+			ended bool
+			more  = make(chan struct{}, 1)
+		)
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		defer cancel()
+		wg.Go(func() {
+			for u, err := range seq {
+				mu.Lock()
+				queue = append(queue, item{u, err})
+				mu.Unlock()
+				select {
+				case more <- struct{}{}:
+				default:
+				}
+			}
+			mu.Lock()
+			ended = true
+			mu.Unlock()
+			select {
+			case more <- struct{}{}:
+			default:
+			}
+		})
+		for {
+			mu.Lock()
+			var next []item
+			next, queue = queue, nil
+			over := ended && len(next) == 0
+			mu.Unlock()
+			for _, i := range next {
+				if !yield(i.u, i.err) {
+					return
+				}
+			}
+			if over {
+				return
+			}
+			if len(next) == 0 {
+				<-more
+			}
+		}
+	}
+}
