@@ -17,7 +17,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/fx"
-	"go.uber.org/fx/fxtest"
 	"go.uber.org/goleak"
 
 	"github.com/holdfastvpn/holdfast/cmd/internal/daemon"
@@ -105,10 +104,7 @@ func TestConfigurationFile(t *testing.T) {
 
 // A task that fails, ends or panics runs again, is shown, and ends nothing else.
 func TestTasks(t *testing.T) {
-	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	lc := fxtest.NewLifecycle(t)
-	tasks := daemon.NewTasks(lc, log)
-	lc.RequireStart()
+	tasks, end := wire(t, fx.Options())
 	var runs atomic.Int32
 	tasks.Go("shaky", func(ctx context.Context) error {
 		switch runs.Add(1) {
@@ -124,7 +120,52 @@ func TestTasks(t *testing.T) {
 	require.Eventually(t, func() bool { return tasks.Failing()["shaky"] != nil }, 5*time.Second, time.Millisecond)
 	require.Eventually(t, func() bool { return runs.Load() == 3 }, 10*time.Second, time.Millisecond)
 	require.Empty(t, tasks.Failing())
-	lc.RequireStop()
+	end()
+}
+
+// What tasks work with is closed when they have ended, whenever it was opened.
+func TestTasksEndFirst(t *testing.T) {
+	ended, closed := make(chan struct{}), false
+	tasks, end := wire(t, fx.Invoke(func(lc fx.Lifecycle, _ *daemon.Tasks) {
+		lc.Append(fx.StopHook(func() {
+			closed = true
+			select {
+			case <-ended:
+			default:
+				t.Error("it was closed under a task")
+			}
+		}))
+	}))
+	tasks.Go("last words", func(ctx context.Context) error {
+		<-ctx.Done()
+		<-time.After(50 * time.Millisecond) // time itself: the task needs some to end
+		close(ended)
+		return nil
+	})
+	end()
+	require.True(t, closed)
+}
+
+// wire runs a process, and hands out its tasks when it has started.
+func wire(t *testing.T, options fx.Option) (tasks *daemon.Tasks, end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	started, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		done <- daemon.Run(
+			ctx, slog.New(slog.NewTextHandler(t.Output(), nil)), options, fx.Populate(&tasks),
+			fx.Invoke(func(lc fx.Lifecycle) { lc.Append(fx.StartHook(func() { close(started) })) }),
+		)
+	}()
+	select {
+	case <-started:
+	case err := <-done:
+		require.NoError(t, err, "it did not start")
+	}
+	return tasks, func() {
+		cancel()
+		require.NoError(t, <-done)
+	}
 }
 
 func TestHealth(t *testing.T) {

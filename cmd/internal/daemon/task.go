@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -25,22 +26,23 @@ type Tasks struct {
 	failed map[string]error
 }
 
-// NewTasks returns the tasks of a process. They end, and are waited for, when it stops.
-func NewTasks(lc fx.Lifecycle, log *slog.Logger) *Tasks {
+func newTasks(log *slog.Logger) *Tasks {
 	t := &Tasks{log: log, failed: map[string]error{}}
 	t.ctx, t.cancel = context.WithCancel(context.Background())
-	lc.Append(fx.Hook{OnStop: func(ctx context.Context) error {
-		t.cancel()
-		done := make(chan struct{})
-		go func() { t.wg.Wait(); close(done) }()
-		select {
-		case <-done:
-			return nil
-		case <-ctx.Done():
-			return fmt.Errorf("tasks did not end: %w", ctx.Err())
-		}
-	}})
 	return t
+}
+
+// end ends all tasks, and waits for them until ctx ends.
+func (t *Tasks) end(ctx context.Context) error {
+	t.cancel()
+	done := make(chan struct{})
+	go func() { t.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tasks did not end: %w", ctx.Err())
+	}
 }
 
 // again is how long a task that failed is left alone.
@@ -94,29 +96,34 @@ func (t *Tasks) Failing() map[string]error {
 	return maps.Clone(t.failed)
 }
 
-// Run wires a process, starts it, waits until ctx ends, and stops it.
+// Run wires a process, starts it, waits until ctx ends, and stops it: first its
+// tasks, and then, by the hooks of fx, what they work with.
 func Run(ctx context.Context, log *slog.Logger, options ...fx.Option) error {
 	const patience = 15 * time.Second
+	tasks := newTasks(log)
 	app := fx.New(
-		fx.Supply(log),
-		fx.Provide(NewTasks),
+		fx.Supply(log, tasks),
 		fx.NopLogger, // what is wrong comes back as an error
 		fx.StartTimeout(patience), fx.StopTimeout(patience),
 		fx.Options(options...),
 	)
+	end := func() error {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+		defer cancel()
+		err := tasks.end(ctx)
+		return errors.Join(err, app.Stop(ctx))
+	}
 	if err := app.Err(); err != nil {
-		return cause(err)
+		return errors.Join(cause(err), end())
 	}
 	start, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := app.Start(start); err != nil {
-		return cause(err)
+		return errors.Join(cause(err), end())
 	}
 	Notify("READY=1")
 	<-ctx.Done()
 	log.Info("stopping")
 	Notify("STOPPING=1")
-	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	return app.Stop(stop)
+	return end()
 }
