@@ -50,4 +50,11 @@ func (r *Reconciler) accepted(s Status) {
 		r.restored = false
 		r.news.set()
 	}
+	// A stream that has nothing to tell is silent; that the plane took this says that
+	// it is back.
+	if r.known && r.link != nil && !r.since.IsZero() {
+		r.link = nil
+		r.log.Info("connected to the control plane", "rev", r.desired.Revision.String())
+		r.c.Trace.linked(nil)
+	}
 }
