@@ -97,13 +97,13 @@ func (l *Link) Err() error { return context.Cause(l.ctx) }
 // errDown is why a link is down that broke without a word.
 var errDown = errors.New("transport: the link broke")
 
-func (c *Client) link(ctx context.Context, conn *conn) error {
+func (c *Client) link(whole context.Context, conn *conn) (up bool, why error) {
 	defer func() { _ = conn.Close() }()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(whole)
 	defer cancel(nil)
 	cc, err := h2.Call(ctx, conn.Conn, c.cfg.pings())
 	if err != nil {
-		return fmt.Errorf("transport: %w", err)
+		return false, fmt.Errorf("transport: %w", err)
 	}
 	defer func() { _ = cc.Close() }()
 	l := &Link{cc: cc, http: &http.Client{Transport: cc}, ctx: ctx, end: cancel}
@@ -117,23 +117,23 @@ func (c *Client) link(ctx context.Context, conn *conn) error {
 		if cause := context.Cause(ctx); cause != nil {
 			err = cause
 		}
-		return explain(wire.Decode(words, err))
+		return false, explain(wire.Decode(words, err))
 	}
 	if !late.Stop() {
 		_ = hello.Close()
-		return context.Cause(ctx)
+		return false, context.Cause(ctx)
 	}
 	c.enter(l)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.watch(ctx, conn, cancel) })
 	wg.Go(func() { cancel(c.listenTo(hello)) })
 	<-ctx.Done()
-	c.leave(l, context.Cause(ctx))
+	c.leave(l, parting(whole, context.Cause(ctx)))
 	_ = cc.Close()
 	_ = conn.Close()
 	wg.Wait()
 	_ = hello.Close()
-	return context.Cause(ctx)
+	return true, context.Cause(ctx)
 }
 
 // hello introduces us and hears who is there.
@@ -191,7 +191,7 @@ func (c *Client) roots(raw [][]byte) {
 	for _, der := range raw {
 		root, err := x509.ParseCertificate(der)
 		if err != nil || !root.IsCA {
-			c.cfg.Log.Warn("a root that the other end sent is unreadable", "error", err)
+			c.cfg.Log.Warn("a root that the other end sent is unreadable", "err", err)
 			return
 		}
 		roots = append(roots, root)
@@ -220,7 +220,7 @@ func (c *Client) leave(l *Link, why error) {
 	delete(c.links, l)
 	c.change()
 	c.cfg.Trace.Down(l.peer, why)
-	c.cfg.Log.Info("link down", "peer", l.peer.Identity.String(), "error", why)
+	c.cfg.Log.Info("link down", "peer", l.peer.Identity.String(), "err", why)
 }
 
 func (c *Client) change() {

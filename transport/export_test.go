@@ -16,5 +16,6 @@ func (s *Server) Accepted(ctx context.Context, raw net.Conn) error {
 	if err := s.shake(ctx, c); err != nil {
 		return err
 	}
-	return s.run(ctx, c)
+	_, err := s.run(ctx, c)
+	return err
 }

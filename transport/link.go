@@ -75,8 +75,27 @@ func (b *brisk) SetWriteDeadline(t time.Time) error {
 // ends is what Server and Client have in common: connections.
 type ends struct {
 	cfg   Config
-	joins bool                               // joiners may connect
-	run   func(context.Context, *conn) error // one link, from its handshake to its end
+	joins bool // joiners may connect
+	// run is one link, from its handshake to its end, and says whether it was up.
+	run func(context.Context, *conn) (up bool, why error)
+}
+
+// What a link ended by, where nobody said a word.
+var (
+	errHungUp = errors.New("transport: the other end hung up")
+	errStop   = errors.New("transport: this end stops")
+)
+
+// parting is what ended a link that was up, for those who read of it.
+func parting(ctx context.Context, why error) error {
+	switch {
+	case ctx.Err() != nil: // of the whole end
+		return errStop
+	case why == nil:
+		return errHungUp
+	default:
+		return why
+	}
 }
 
 // dial keeps one link to the target until ctx ends.
@@ -101,10 +120,10 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 			pause = max(b.NextBackOff(), aside(err, e.cfg.Retry))
 		}
 		if err == nil {
-			err = errors.New("transport: the other end hung up")
+			err = errHungUp
 		}
 		e.cfg.Trace.Failed(t.Addr, err, pause)
-		e.cfg.Log.InfoContext(ctx, "link ended", "addr", t.Addr, "error", err, "retry_in", pause)
+		e.cfg.Log.InfoContext(ctx, "link ended", "addr", t.Addr, "err", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -136,7 +155,8 @@ func (e *ends) attempt(ctx context.Context, t Target) error {
 	if err := e.shake(ctx, c); err != nil {
 		return fmt.Errorf("transport: connecting to %s: %w", t.Addr, err)
 	}
-	return e.run(ctx, c)
+	_, err = e.run(ctx, c)
+	return err
 }
 
 func (e *ends) connect(ctx context.Context, addr string) (net.Conn, error) {
@@ -199,7 +219,7 @@ func (e *ends) listen(ctx context.Context, ln net.Listener) error {
 			return fmt.Errorf("transport: listening on %s: %w", ln.Addr(), err)
 		case err != nil: // out of files, most likely: others will end
 			<-links
-			e.cfg.Log.WarnContext(ctx, "cannot accept", "addr", ln.Addr().String(), "error", err)
+			e.cfg.Log.WarnContext(ctx, "cannot accept", "addr", ln.Addr().String(), "err", err)
 			select {
 			case <-ctx.Done():
 				return nil
@@ -217,7 +237,7 @@ func (e *ends) listen(ctx context.Context, ln net.Listener) error {
 func (e *ends) accepted(ctx context.Context, raw net.Conn, strange chan struct{}) {
 	refuse := func(err error) {
 		e.cfg.Trace.Refused(raw.RemoteAddr().String(), err)
-		e.cfg.Log.InfoContext(ctx, "refused", "addr", raw.RemoteAddr().String(), "error", err)
+		e.cfg.Log.InfoContext(ctx, "refused", "addr", raw.RemoteAddr().String(), "err", err)
 	}
 	select {
 	case strange <- struct{}{}:
@@ -246,7 +266,7 @@ func (e *ends) accepted(ctx context.Context, raw net.Conn, strange chan struct{}
 	if !c.joins { // who joins stays a stranger
 		known()
 	}
-	if err := e.run(ctx, c); err != nil && ctx.Err() == nil {
+	if up, err := e.run(ctx, c); !up && err != nil && ctx.Err() == nil {
 		refuse(err)
 	}
 }

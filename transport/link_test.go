@@ -58,6 +58,33 @@ func TestTheEndThatWasDialledAsks(t *testing.T) {
 	})
 }
 
+// A link that was up has ended, and was not refused; both ends say why in words.
+func TestWhyALinkEnded(t *testing.T) {
+	for name, c := range map[string]struct {
+		end             func(p *pair)
+		atCore, atOther string
+	}{
+		"the core stops":    {func(p *pair) { p.stopServer() }, "this end stops", "the other end stops"},
+		"the gateway stops": {func(p *pair) { p.stopClient() }, "the other end hung up", "this end stops"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var other, refused []error
+				p, _ := connect(t, transport.Handlers{Linked: echo}, func(_, gateway *transport.Config) {
+					gateway.Trace.Down = func(_ transport.Peer, err error) { other = append(other, err) }
+					gateway.Trace.Refused = func(_ string, err error) { refused = append(refused, err) }
+				})
+				c.end(p)
+				require.ErrorContains(t, <-p.downs, c.atCore)
+				synctest.Wait()
+				require.Len(t, other, 1)
+				require.ErrorContains(t, other[0], c.atOther)
+				require.Empty(t, refused)
+			})
+		})
+	}
+}
+
 // pair is a server and a client over a network with faults.
 type pair struct {
 	d      *transporttest.Deployment
@@ -66,6 +93,8 @@ type pair struct {
 	faults *transporttest.Faults
 	failed chan error
 	downs  chan error
+
+	stopServer, stopClient func()
 }
 
 func connect(t *testing.T, h transport.Handlers, edit func(core, gateway *transport.Config)) (*pair, *transport.Link) {
@@ -90,12 +119,14 @@ func connect(t *testing.T, h transport.Handlers, edit func(core, gateway *transp
 	require.NoError(t, err)
 	p.client, err = transport.NewClient(gateway)
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
+	serving, stopServer := context.WithCancel(context.Background())
+	listening, stopClient := context.WithCancel(context.Background())
+	p.stopServer, p.stopClient = stopServer, stopClient
 	var wg sync.WaitGroup
-	wg.Go(func() { _ = p.server.Dial(ctx, transport.Target{Addr: "gateway"}) })
-	wg.Go(func() { _ = p.client.Listen(ctx, ln) })
-	wg.Go(func() { _ = p.d.Run(ctx) })
-	t.Cleanup(func() { p.faults.Heal(); cancel(); wg.Wait() })
+	wg.Go(func() { _ = p.server.Dial(serving, transport.Target{Addr: "gateway"}) })
+	wg.Go(func() { _ = p.client.Listen(listening, ln) })
+	wg.Go(func() { _ = p.d.Run(serving) })
+	t.Cleanup(func() { p.faults.Heal(); stopServer(); stopClient(); wg.Wait() })
 	return p, transporttest.First(t, p.client)
 }
 

@@ -79,7 +79,8 @@ func (s *Server) DialJoin(ctx context.Context, addr string) error {
 		_ = c.Close()
 		return fmt.Errorf("transport: connecting to %s: %w", addr, explain(err))
 	}
-	return s.session(ctx, c)
+	_, err = s.session(ctx, c)
+	return err
 }
 
 // Peers are the other ends of all links that are up, sorted by identity.
@@ -130,8 +131,8 @@ var validation = sync.OnceValue(func() connect.Option { //nolint:gochecknoglobal
 	return connect.WithInterceptors(validate.NewInterceptor(validate.WithValidateResponses()))
 })
 
-func (s *Server) session(ctx context.Context, c *conn) error {
-	ctx, cancel := context.WithCancelCause(ctx)
+func (s *Server) session(whole context.Context, c *conn) (up bool, why error) {
+	ctx, cancel := context.WithCancelCause(whole)
 	defer cancel(nil)
 	x := &session{srv: s, conn: c, ctx: ctx, end: cancel, errors: connect.NewErrorWriter()}
 	_, x.hello = pb.NewLinkServiceHandler(x, connect.WithReadMaxBytes(maxHello), validation())
@@ -159,19 +160,20 @@ func (s *Server) session(ctx context.Context, c *conn) error {
 	cancel(nil)
 	wg.Wait()
 	if x.leave() {
-		s.cfg.Trace.Down(x.peer, err)
-		s.cfg.Log.InfoContext(ctx, "link down", "peer", x.peer.Identity.String(), "error", err)
-		return err
+		why = parting(whole, err)
+		s.cfg.Trace.Down(x.peer, why)
+		s.cfg.Log.InfoContext(ctx, "link down", "peer", x.peer.Identity.String(), "err", why)
+		return true, err
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	switch {
 	case x.refused != nil:
-		return x.refused
+		return false, x.refused
 	case err == nil && !c.joins && !stopped:
-		return fmt.Errorf("%w: the other end hung up first: it may have refused us, and its log says why", ErrHello)
+		return false, fmt.Errorf("%w: the other end hung up first: it may have refused us, and its log says why", ErrHello)
 	}
-	return err
+	return false, err
 }
 
 func (x *session) welcomed() bool {
