@@ -118,7 +118,7 @@ func (a *Authority) Run(ctx context.Context) error {
 	for failing := false; ; {
 		err := a.refresh(ctx)
 		if err != nil && !failing && ctx.Err() == nil {
-			a.cfg.Log.WarnContext(ctx, "the authority's records cannot be read", "error", err)
+			a.cfg.Log.WarnContext(ctx, "the authority's records cannot be read", "err", err)
 		}
 		failing = err != nil
 		select {

@@ -185,7 +185,7 @@ func (a *Authority) Renew(ctx context.Context, old *x509.Certificate, request []
 		return join.Issued{}, err
 	}
 	if err := a.refresh(ctx); err != nil { // what another core revoked a moment ago counts
-		a.cfg.Log.WarnContext(ctx, "not renewed: the authority's records cannot be read", "error", err)
+		a.cfg.Log.WarnContext(ctx, "not renewed: the authority's records cannot be read", "err", err)
 		return join.Issued{}, fmt.Errorf("%w: its store does not answer", join.ErrBusy)
 	}
 	if err := a.Check(old); err != nil {

@@ -195,7 +195,7 @@ func (a *Authority) tokens(ctx context.Context) (*tokens, error) {
 
 // busy tells a joiner to try again, and the log why.
 func (a *Authority) busy(ctx context.Context, err error) error {
-	a.cfg.Log.WarnContext(ctx, "joining: the authority's records fail", "error", err)
+	a.cfg.Log.WarnContext(ctx, "joining: the authority's records fail", "err", err)
 	return fmt.Errorf("%w: its store does not answer", join.ErrBusy)
 }
 

@@ -59,7 +59,7 @@ func (k *Keep) Run(ctx context.Context) error {
 				continue
 			}
 			if ctx.Err() == nil && len(links) > 0 {
-				k.log().WarnContext(ctx, "the certificate was not renewed", "expires", k.Holder.Get().Leaf().NotAfter, "error", err)
+				k.log().WarnContext(ctx, "the certificate was not renewed", "expires", k.Holder.Get().Leaf().NotAfter, "err", err)
 			}
 		}
 		select {
@@ -137,7 +137,7 @@ func (k *Keep) Roots(roots []*x509.Certificate) {
 		err = k.set(c)
 	}
 	if err != nil {
-		k.log().Warn("new roots were not kept", "error", err)
+		k.log().Warn("new roots were not kept", "err", err)
 	}
 }
 

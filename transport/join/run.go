@@ -130,7 +130,7 @@ func (j *joiner) dial(ctx context.Context) (transport.Credentials, error) {
 			if ctx.Err() == nil || last == nil {
 				last = fmt.Errorf("join: at %s: %w", addr, err)
 			}
-			j.cfg.Log.WarnContext(ctx, "joining failed", "addr", addr, "error", err)
+			j.cfg.Log.WarnContext(ctx, "joining failed", "addr", addr, "err", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -183,7 +183,7 @@ func (j *joiner) listen(ctx context.Context) (transport.Credentials, error) {
 				return o.c, o.err
 			}
 			last = o.err
-			j.cfg.Log.WarnContext(ctx, "joining failed", "error", o.err)
+			j.cfg.Log.WarnContext(ctx, "joining failed", "err", o.err)
 		}
 	}
 }
