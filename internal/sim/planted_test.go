@@ -40,7 +40,7 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			promise: []string{"P9"}, within: 20,
 		},
 		"a core looks only when a gateway comes": {
-			parts:   func() sim.Parts { return sim.Parts{Stores: lazy} },
+			parts: func() sim.Parts { return sim.Parts{Stores: lazy} },
 			// Seen by one history in thirteen: who writes through this core has to have
 			// no way of their own to a gateway that another, lazy one still reaches.
 			promise: []string{"P9", "P14"}, within: 120,
