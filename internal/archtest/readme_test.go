@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/internal/input"
 )
 
 // The first program that a reader sees has to run as it stands on the page.
@@ -21,6 +23,7 @@ func TestProgramOfTheReadmeRuns(t *testing.T) {
 
 	file := filepath.Join(t.TempDir(), "main.go")
 	require.NoError(t, os.WriteFile(file, []byte("package main\n"+program+"\n"), 0o600))
+	require.NoError(t, input.Declare(t.Context(), root, file))
 	cmd := exec.CommandContext(t.Context(), "go", "run", file)
 	cmd.Dir = root // so that its imports are those of this tree
 	var said bytes.Buffer

@@ -9,12 +9,16 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/internal/input"
 )
 
 // The table "stop this, expect that" promises what scenarios of the lab show: each
 // row is one, and each scenario is in it.
 func TestEveryScenarioIsInTheTable(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), "go", "run", "./internal/testnet/lab", "-list")
+	const lab = "./internal/testnet/lab"
+	require.NoError(t, input.Declare(t.Context(), root, lab))
+	cmd := exec.CommandContext(t.Context(), "go", "run", lab, "-list")
 	cmd.Dir = root
 	out, err := cmd.Output()
 	require.NoError(t, err)

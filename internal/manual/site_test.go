@@ -18,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/holdfastvpn/holdfast/internal/input"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
@@ -67,6 +68,7 @@ func (s *site) build(t *testing.T, text string) string {
 	t.Helper()
 	bin := filepath.Join(s.dir, "bin")
 	require.Contains(t, text, "/usr/local/bin")
+	require.NoError(t, input.Declare(t.Context(), root, "./cmd/..."))
 	cmd := exec.CommandContext(t.Context(), "bash", "-euo", "pipefail", "-c", strings.ReplaceAll(text, "/usr/local/bin", bin+"/"))
 	cmd.Dir = root
 	out, err := cmd.CombinedOutput()

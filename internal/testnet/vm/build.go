@@ -15,11 +15,14 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/holdfastvpn/holdfast/internal/input"
 )
 
 // Build makes a static binary of a main package of this module and returns its
 // path. The binary is in the user's cache folder and is replaced by the next
-// Build of that package; how long it takes is up to the go command's own cache.
+// Build of that package; how long it takes is up to the go command's own cache. A
+// test that calls Build runs again when the sources change (see package input).
 func Build(ctx context.Context, pkg string) (string, error) {
 	return compile(ctx, pkg, "build", "-ldflags=-s -w")
 }
@@ -51,6 +54,13 @@ func compile(ctx context.Context, pkg string, args ...string) (_ string, err err
 	// Of other packages the command makes no program, and of one without tests nothing.
 	if err := static(made); err != nil {
 		return "", fmt.Errorf("vm: build %s: is it a main package, or has it tests: %w", pkg, err)
+	}
+	sources := []string{pkg}
+	if args[0] == "test" {
+		sources = []string{"-test", pkg}
+	}
+	if err := input.Declare(ctx, "", sources...); err != nil {
+		return "", fmt.Errorf("vm: build %s: %w", pkg, err)
 	}
 	final := filepath.Join(cache, name)
 	return final, os.Rename(made, final)
