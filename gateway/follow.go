@@ -79,16 +79,11 @@ func (r *Reconciler) take(u Update) error {
 	fitting := fit(next, last, r.c.Now())
 
 	r.mu.Lock()
-	linked := r.link == nil
-	r.desired, r.fitting, r.known, r.anew, r.link = next, fitting, true, false, nil
-	r.kept = nil
+	r.desired, r.fitting, r.known, r.anew, r.kept = next, fitting, true, false, nil
+	r.relink()
 	r.mu.Unlock()
 	r.wake.set()
 	r.keep.put(r.c.Location, next, len(u.Remove) > 0 || u.Interface != nil)
-	if !linked {
-		r.log.Info("connected to the control plane", "rev", next.Revision.String())
-		r.c.Trace.linked(nil)
-	}
 	r.c.Trace.updated(u.From, u.To)
 	return nil
 }
@@ -102,11 +97,21 @@ func behind(have, next Revision) bool {
 // silence takes access from anybody.
 func (r *Reconciler) unlink(err error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	again := r.link != nil && r.link.Error() == err.Error()
 	r.link, r.since = err, time.Time{}
-	r.mu.Unlock()
 	if !again {
 		r.log.Warn("the control plane is away; everything stays as it is", "err", err)
 	}
 	r.c.Trace.linked(err)
+}
+
+// relink notes that the plane answers. The caller holds mu.
+func (r *Reconciler) relink() {
+	if r.link == nil {
+		return
+	}
+	r.link = nil
+	r.log.Info("connected to the control plane", "rev", r.desired.Revision.String())
+	r.c.Trace.linked(nil)
 }

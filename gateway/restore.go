@@ -52,9 +52,7 @@ func (r *Reconciler) accepted(s Status) {
 	}
 	// A stream that has nothing to tell is silent; that the plane took this says that
 	// it is back.
-	if r.known && r.link != nil && !r.since.IsZero() {
-		r.link = nil
-		r.log.Info("connected to the control plane", "rev", r.desired.Revision.String())
-		r.c.Trace.linked(nil)
+	if r.known && !r.since.IsZero() {
+		r.relink()
 	}
 }
