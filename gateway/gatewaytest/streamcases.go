@@ -86,9 +86,10 @@ func secondWatch(tb testing.TB, o Origin) {
 	second := follow(tb, o, id, at, gateway.Config{})
 	second.reach(o.Config(at))
 	require.ErrorIs(tb, first.end(), gateway.ErrReplaced)
-	for range 10 { // while the neighbour does not read
+	for range 3 { // while the neighbour does not read
 		o.Grow(at)
 		second.reach(o.Config(at))
+		<-time.After(time.Millisecond) // time itself: the neighbour's stream has come to where it waits
 	}
 	o.Grow(elsewhere)
 	neighbour.reach(o.Config(at))
