@@ -118,7 +118,10 @@ func Run(ctx context.Context, log *slog.Logger, options ...fx.Option) error {
 	}
 	start, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	if err := app.Start(start); err != nil {
+	switch err := app.Start(start); {
+	case ctx.Err() != nil: // told to stop while it starts
+		return end()
+	case err != nil:
 		return errors.Join(cause(err), end())
 	}
 	Notify("READY=1")
