@@ -27,11 +27,27 @@ type pair struct {
 // newPair makes a pair with a cable between the two.
 func newPair(t *testing.T, back wgdevice.Backend) *pair {
 	t.Helper()
+	return newPairAt(t, back, "192.0.2.1:51820")
+}
+
+// newPairAt makes a pair whose client goes to the gateway at an address; with
+// more of those, the gateway has them on the cable.
+func newPairAt(t *testing.T, back wgdevice.Backend, where string, more ...string) *pair {
+	t.Helper()
+	p := plainPair(t, back, where, more...)
+	reconcile(t, p.gate, p.wantGate)
+	reconcile(t, p.end, p.want)
+	return p
+}
+
+// plainPair is a pair whose interfaces are not made yet.
+func plainPair(t *testing.T, back wgdevice.Backend, where string, more ...string) *pair {
+	t.Helper()
 	net := testnet.ForTest(t)
 	p := &pair{net: net, gw: net.Host("gw"), client: net.Host("client")}
 	require.NoError(t, errors.Join(
 		net.Link(p.gw, "eth0", p.client, "eth0"),
-		p.gw.Addr("eth0", list("192.0.2.1/24", "2001:db8::1/64")...),
+		p.gw.Addr("eth0", list(append([]string{"192.0.2.1/24", "2001:db8::1/64"}, more...)...)...),
 		p.client.Addr("eth0", list("192.0.2.2/24", "2001:db8::2/64")...),
 	))
 	key, preshared := wgkey.NewPrivate(), wgkey.NewPreshared()
@@ -40,12 +56,10 @@ func newPair(t *testing.T, back wgdevice.Backend) *pair {
 		Interface: gateway.Interface{Key: key, Port: 51821, MTU: 1420, Addrs: list("10.20.0.2/32", "fd20::2/128")},
 		Peers: []gateway.Peer{{
 			Key: p.wantGate.Interface.Key.Public(), Preshared: preshared, AllowedIPs: list("10.20.0.0/16", "fd20::/64"),
-			Keepalive: 25 * time.Second, Endpoint: at("192.0.2.1:51820"),
+			Keepalive: 25 * time.Second, Endpoint: at(where),
 		}},
 	}
 	p.gate, p.end = open(t, inside(p.gw, back)), open(t, inside(p.client, back))
-	reconcile(t, p.gate, p.wantGate)
-	reconcile(t, p.end, p.want)
 	return p
 }
 

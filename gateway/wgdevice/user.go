@@ -11,7 +11,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-	"golang.zx2c4.com/wireguard/conn"
 	"golang.zx2c4.com/wireguard/device"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -53,9 +52,8 @@ func newEngine(ns *namespace, name string, mtu int, lines []byte, log *slog.Logg
 		if e.tun, err = newTunnel(name, mtu); err != nil {
 			return err
 		}
-		// The plain Bind, not one of ours around it: only with that one does the
-		// library notice that a route has changed, and look for a new source.
-		e.dev = device.NewDevice(e.tun, conn.NewStdNetBind(), logger(log, name))
+		// A Bind of ours: that of the library mixes up IPv4 and IPv6.
+		e.dev = device.NewDevice(e.tun, newBind(), logger(log, name))
 		port, _ := portOf(lines)
 		if err = tellUAPI(e.dev, lines); err != nil {
 			return unwrap(err)
