@@ -11,6 +11,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice/announce"
 )
 
 // Floating is an address, or one of each family, that is at one host at a time.
@@ -172,10 +174,10 @@ func (f *Floating) announce() error {
 		return errors.New("testnet: announce a floating address that is nowhere")
 	}
 	return f.host.onLink("announce the floating address on", f.link, func(_ *netlink.Handle, l netlink.Link) error {
-		if len(l.Attrs().HardwareAddr) != macLen {
+		if len(l.Attrs().HardwareAddr) != announce.MACLen {
 			return nil // no Ethernet: nobody asks for addresses here
 		}
-		mac := [macLen]byte(l.Attrs().HardwareAddr)
+		mac := [announce.MACLen]byte(l.Attrs().HardwareAddr)
 		return f.host.Do(func() error {
 			router, err := readSysctl("net.ipv6.conf." + f.link + ".forwarding")
 			if err != nil {
@@ -184,26 +186,10 @@ func (f *Floating) announce() error {
 			var frames [][]byte
 			for range 3 {
 				for _, a := range f.addrs {
-					frames = append(frames, announcement(a, mac, router == "1"))
+					frames = append(frames, announce.Frame(a, mac, router == "1"))
 				}
 			}
-			return sendFrames(l.Attrs().Index, frames)
+			return announce.Send(l.Attrs().Index, frames...)
 		})
 	})
-}
-
-// sendFrames sends whole Ethernet frames by a device in the namespace of the
-// calling thread.
-func sendFrames(device int, frames [][]byte) error {
-	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("open a packet socket: %w", err)
-	}
-	defer func() { _ = unix.Close(fd) }()
-	for _, b := range frames {
-		if err := unix.Sendto(fd, b, 0, &unix.SockaddrLinklayer{Ifindex: device}); err != nil {
-			return fmt.Errorf("send: %w", err)
-		}
-	}
-	return nil
 }

@@ -23,7 +23,15 @@ func describe(kind uint16, b []byte) string {
 	}
 }
 
-const etherIPv4 = 0x0800
+// Lengths and numbers of what is described.
+const (
+	macLen    = 6
+	etherLen  = 14
+	etherIPv4 = 0x0800
+	etherARP  = 0x0806
+	etherIPv6 = 0x86dd
+	protoICMP = 58 // in IPv6
+)
 
 func describeARP(b []byte) string {
 	if len(b) < 28 || b[4] != macLen || b[5] != 4 {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice/announce"
 )
 
 // udp4 is an IPv4 packet with a UDP payload.
@@ -75,8 +77,8 @@ func TestDescribe(t *testing.T) {
 		{"another protocol", etherIPv4, unhex(t, "45000018 00000000 402f0000 c0000201 c0000202 00000000"), "192.0.2.1 > 192.0.2.2 protocol 47, 4 bytes"},
 		{"ARP request", etherARP, unhex(t, "0001 0800 0604 0001 020000000007 c0000201 000000000000 c0000202"), "ARP who has 192.0.2.2? tell 192.0.2.1"},
 		{"ARP reply", etherARP, unhex(t, "0001 0800 0604 0002 020000000007 c0000201 020000000008 c0000202"), "ARP 192.0.2.1 is at 02:00:00:00:00:07"},
-		{"our announcement, IPv4", etherARP, announcement(netip.MustParseAddr("192.0.2.9"), device, false)[etherLen:], "ARP 192.0.2.9 is at 02:00:00:00:00:07 (announced)"},
-		{"our announcement, IPv6", etherIPv6, announcement(netip.MustParseAddr("2001:db8::9"), device, false)[etherLen:], "2001:db8::9 > ff02::1 ICMPv6 2001:db8::9 is at 02:00:00:00:00:07 (announced)"},
+		{"our announcement, IPv4", etherARP, announce.Frame(netip.MustParseAddr("192.0.2.9"), device, false)[etherLen:], "ARP 192.0.2.9 is at 02:00:00:00:00:07 (announced)"},
+		{"our announcement, IPv6", etherIPv6, announce.Frame(netip.MustParseAddr("2001:db8::9"), device, false)[etherLen:], "2001:db8::9 > ff02::1 ICMPv6 2001:db8::9 is at 02:00:00:00:00:07 (announced)"},
 		{"solicitation", etherIPv6, ip6(protoICMP, unhex(t, "8700 0000 00000000 20010db8000000000000000000000002")), "2001:db8::1 > 2001:db8::2 ICMPv6 who has 2001:db8::2?"},
 		{"advertisement, answering", etherIPv6, ip6(protoICMP, unhex(t, "8800 0000 60000000 20010db8000000000000000000000002 0201 020000000007")), "2001:db8::1 > 2001:db8::2 ICMPv6 2001:db8::2 is at 02:00:00:00:00:07"},
 		{"something else", 0x88cc, []byte{1}, "EtherType 0x88cc, 1 bytes"},
@@ -88,30 +90,11 @@ func TestDescribe(t *testing.T) {
 	}
 }
 
-func TestAnnouncement(t *testing.T) {
-	device := [macLen]byte{2, 0, 0, 0, 0, 7}
-	t.Run("the ARP form that Linux takes at once", func(t *testing.T) {
-		require.Equal(t, unhex(t, "ffffffffffff 020000000007 0806 0001 0800 0604 0002 020000000007 c0000209 020000000007 c0000209"),
-			announcement(netip.MustParseAddr("192.0.2.9"), device, false))
-	})
-	t.Run("the neighbour advertisement", func(t *testing.T) {
-		for router, flags := range map[bool]byte{false: 0x20, true: 0xa0} {
-			b := announcement(netip.MustParseAddr("2001:db8::9"), device, router)
-			require.Equal(t, unhex(t, "333300000001 020000000007 86dd"), b[:etherLen])
-			ip, icmp := b[etherLen:etherLen+40], b[etherLen+40:]
-			require.Equal(t, byte(255), ip[7], "a hop limit that no router has touched")
-			require.Equal(t, flags, icmp[4])
-			pseudo := append(append([]byte{}, ip[8:40]...), 0, 0, 0, byte(len(icmp)), 0, 0, 0, protoICMP)
-			require.Zero(t, checksum(append(pseudo, icmp...)), "a right checksum makes the sum vanish")
-		}
-	})
-}
-
 func FuzzDescribe(f *testing.F) {
 	f.Add(uint16(etherIPv4), udp4(message(4, 96)))
 	f.Add(uint16(etherIPv6), ip6(0, []byte{58, 0, 5, 2, 0, 0, 1, 0, 143, 0}))
-	f.Add(uint16(etherIPv6), announcement(netip.MustParseAddr("2001:db8::9"), [macLen]byte{}, true)[etherLen:])
-	f.Add(uint16(etherARP), announcement(netip.MustParseAddr("192.0.2.9"), [macLen]byte{}, true)[etherLen:])
+	f.Add(uint16(etherIPv6), announce.Frame(netip.MustParseAddr("2001:db8::9"), [macLen]byte{}, true)[etherLen:])
+	f.Add(uint16(etherARP), announce.Frame(netip.MustParseAddr("192.0.2.9"), [macLen]byte{}, true)[etherLen:])
 	f.Fuzz(func(t *testing.T, kind uint16, b []byte) {
 		text := describe(kind, b)
 		if text == "" || strings.ContainsAny(text, "\n\x00") || len(text) > 250 {

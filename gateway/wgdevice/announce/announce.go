@@ -1,22 +1,26 @@
-package testnet
+// Package announce tells the neighbours on an Ethernet segment that an address is
+// now at another machine: by an unsolicited ARP reply (RFC 5227) or an unsolicited
+// neighbour advertisement (RFC 4861, section 7.2.6).
+package announce
 
 import (
 	"encoding/binary"
 	"net/netip"
 )
 
-// Lengths and numbers of the frames below.
+// MACLen is the length of an Ethernet address in bytes.
+const MACLen = 6
+
+// Numbers of the frames below.
 const (
-	macLen    = 6
-	etherLen  = 14
 	etherARP  = 0x0806
 	etherIPv6 = 0x86dd
 	protoICMP = 58 // in IPv6
 )
 
-// announcement is the Ethernet frame that tells a segment that addr is now at
+// Frame is the Ethernet frame that tells a segment that addr is now at
 // mac: an unsolicited ARP reply, or an unsolicited neighbour advertisement.
-func announcement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
+func Frame(addr netip.Addr, mac [MACLen]byte, router bool) []byte {
 	if addr.Is4() {
 		return arpReply(addr, mac)
 	}
@@ -26,10 +30,10 @@ func announcement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
 // arpReply names mac as the target as well. Linux takes an unsolicited reply for
 // an announcement only in that form; otherwise it may ignore one that comes
 // within a second of the last change.
-func arpReply(addr netip.Addr, mac [macLen]byte) []byte {
+func arpReply(addr netip.Addr, mac [MACLen]byte) []byte {
 	ip := addr.As4()
-	b := ether([macLen]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, etherARP)
-	b = append(b, 0, 1, 8, 0, macLen, 4, 0, 2) // Ethernet, IPv4, reply
+	b := ether([MACLen]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, mac, etherARP)
+	b = append(b, 0, 1, 8, 0, MACLen, 4, 0, 2) // Ethernet, IPv4, reply
 	b = append(b, mac[:]...)
 	b = append(b, ip[:]...)
 	b = append(b, mac[:]...)
@@ -38,7 +42,7 @@ func arpReply(addr netip.Addr, mac [macLen]byte) []byte {
 
 // advertisement has the override flag, and the router flag if the sender is one:
 // without it, neighbours would drop their routes through it.
-func advertisement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
+func advertisement(addr netip.Addr, mac [MACLen]byte, router bool) []byte {
 	src, dst := addr.As16(), netip.IPv6LinkLocalAllNodes().As16()
 	flags := byte(0x20)
 	if router {
@@ -54,7 +58,7 @@ func advertisement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
 	pseudo = append(pseudo, 0, 0, 0, protoICMP)
 	binary.BigEndian.PutUint16(icmp[2:], checksum(append(pseudo, icmp...)))
 
-	b := ether([macLen]byte{0x33, 0x33, 0, 0, 0, 1}, mac, etherIPv6)
+	b := ether([MACLen]byte{0x33, 0x33, 0, 0, 0, 1}, mac, etherIPv6)
 	b = append(b, 6<<4, 0, 0, 0, 0, byte(len(icmp)), protoICMP, 255)
 	b = append(b, src[:]...)
 	b = append(b, dst[:]...)
@@ -62,7 +66,7 @@ func advertisement(addr netip.Addr, mac [macLen]byte, router bool) []byte {
 }
 
 // ether is a frame's header.
-func ether(to, from [macLen]byte, kind uint16) []byte {
+func ether(to, from [MACLen]byte, kind uint16) []byte {
 	b := make([]byte, 0, 128)
 	b = append(b, to[:]...)
 	b = append(b, from[:]...)
