@@ -66,6 +66,7 @@ func (s *source) location() location.Location {
 	l.DNS, l.Search, l.AllowedIPs = list(s, s.addr), list(s, s.text), list(s, s.prefix)
 	l.Destinations, l.Isolated = list(s, s.prefix), s.byte()%2 == 1
 	l.ClientKeepalive = time.Duration(int64(binary.BigEndian.Uint64(s.take(8))))
+	l.Floating = list(s, s.addr)
 	return l.WithDefaults()
 }
 

@@ -64,11 +64,20 @@ type Location struct { //nolint:recvcheck // only Stamp writes
 
 	// Host is the DNS name or the IP address that clients dial.
 	Host string
+	// Floating are the public addresses that move between the gateways, each once,
+	// FloatingMax at most, none of them inside Networks: whoever moves them, such
+	// as keepalived, the gateway that has one answers from it, and takes over the
+	// clients that dialled it. An address that is translated on its way counts as
+	// the gateways' machines have it. None: no address moves.
+	Floating []netip.Addr
 	// Port is the UDP port of clients and gateways, 1 to 65535.
 	Port uint16
 	// MTU is that of the tunnel in bytes, 1280 to 9000.
 	MTU int
-	// Mark is the firewall mark of what gateways send; 0 is none.
+	// Mark is the firewall mark of what gateways send; 0 is none, unless there are
+	// Floating addresses, which need one: then it is 0x68660000 plus Port, so that
+	// locations on one machine have different ones. If one is given there, it has to
+	// be given to this location alone.
 	Mark uint32
 	// Inner is how the network behind sees peers.
 	Inner Inner
@@ -149,6 +158,7 @@ func (l Location) Clone() Location {
 	l.Networks = slices.Clone(l.Networks)
 	l.Gateway = slices.Clone(l.Gateway)
 	l.Reserved = slices.Clone(l.Reserved)
+	l.Floating = slices.Clone(l.Floating)
 	l.DNS = slices.Clone(l.DNS)
 	l.Search = slices.Clone(l.Search)
 	l.AllowedIPs = slices.Clone(l.AllowedIPs)

@@ -31,7 +31,7 @@ func (l Location) WithDefaults() Location {
 // that is wrong. It knows nothing of other locations.
 func (l Location) Validate() error {
 	for _, check := range []func(Location) *FieldError{
-		checkTexts, checkNetworks, checkGateway, checkReserved, checkNumbers, checkClient, checkReach, checkKey,
+		checkTexts, checkNetworks, checkGateway, checkReserved, checkFloating, checkNumbers, checkClient, checkReach, checkKey,
 	} {
 		if err := check(l); err != nil {
 			return err
@@ -126,6 +126,46 @@ func checkReserved(l Location) *FieldError {
 		}
 	}
 	return nil
+}
+
+// FloatingMax is how many Floating addresses a location may have.
+const FloatingMax = 16
+
+func checkFloating(l Location) *FieldError {
+	if n := len(l.Floating); n > FloatingMax {
+		return fieldf("Floating", "are %d: give at most %d", n, FloatingMax)
+	}
+	for i, a := range l.Floating {
+		if reason := floats(a); reason != "" {
+			return fieldf(at("Floating", i), "%s %s", a, reason)
+		}
+		if j := slices.Index(l.Floating[:i], a); j >= 0 {
+			return fieldf(at("Floating", i), "%s is there already, as Floating[%d]: leave one out", a, j)
+		}
+		if n, inside := l.network(a); inside {
+			return fieldf(at("Floating", i), "%s is inside %s, and so inside the tunnel: give an address that clients reach from outside", a, n)
+		}
+	}
+	return nil
+}
+
+// floats says why an address is none that moves from machine to machine.
+func floats(a netip.Addr) string {
+	switch {
+	case !a.IsValid():
+		return "is not an IP address: give one that moves between the gateways"
+	case a.Zone() != "":
+		return "has a zone, which means nothing to clients: leave it off"
+	case a.Is4In6():
+		return fmt.Sprintf("is IPv4 written as IPv6: write %s", a.Unmap())
+	case a.IsUnspecified(), a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+		return "is not the address of one machine: give one that moves between the gateways"
+	case a.IsLoopback():
+		return "is loopback, which every machine has for itself: give an address that clients reach from outside"
+	case a.IsLinkLocalUnicast():
+		return "is link-local: give an address that clients reach from elsewhere"
+	}
+	return ""
 }
 
 func checkNumbers(l Location) *FieldError {

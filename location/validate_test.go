@@ -75,6 +75,24 @@ var refused = map[string][]struct {
 		{"Host", func(l *location.Location) { l.Host = "" }, "is empty"},
 		{"Host", func(l *location.Location) { l.Host = "vpn.example.org:51820" }, "has its own field"},
 	},
+	"Floating": {
+		{"Floating[0]", func(l *location.Location) { l.Floating[0] = netip.Addr{} }, "not an IP address"},
+		{"Floating[1]", floating("192.0.2.1", "2001:db8::1%eth0"), "zone"},
+		{"Floating[0]", floating("::ffff:192.0.2.1"), "write 192.0.2.1"},
+		{"Floating[0]", floating("0.0.0.0"), "not the address of one machine"},
+		{"Floating[1]", floating("192.0.2.1", "::"), "not the address of one machine"},
+		{"Floating[0]", floating("224.0.0.1"), "not the address of one machine"},
+		{"Floating[0]", floating("ff0e::1"), "not the address of one machine"},
+		{"Floating[0]", floating("255.255.255.255"), "not the address of one machine"},
+		{"Floating[0]", floating("127.0.0.2"), "loopback"},
+		{"Floating[0]", floating("::1"), "loopback"},
+		{"Floating[0]", floating("169.254.7.7"), "link-local"},
+		{"Floating[0]", floating("fe80::1"), "link-local"},
+		{"Floating[2]", floating("192.0.2.1", "2001:db8::1", "192.0.2.1"), "there already, as Floating[0]"},
+		{"Floating[0]", floating("10.1.7.7"), "inside 10.1.0.0/16"},
+		{"Floating[1]", floating("192.0.2.1", "fd01::9"), "inside fd01::/64"},
+		{"Floating", func(l *location.Location) { l.Floating = manyAddrs(17) }, "are 17: give at most 16"},
+	},
 	"Port": {{"Port", func(l *location.Location) { l.Port = 0 }, "1 to 65535"}},
 	"MTU": {
 		{"MTU", func(l *location.Location) { l.MTU = 1279 }, "1280 to 9000"},
@@ -132,6 +150,18 @@ func gateway(all ...string) edit {
 	return func(l *location.Location) { l.Gateway = addrs(all...) }
 }
 
+func floating(all ...string) edit {
+	return func(l *location.Location) { l.Floating = addrs(all...) }
+}
+
+// manyAddrs makes n addresses.
+func manyAddrs(n int) (out []netip.Addr) {
+	for _, p := range many(n) {
+		out = append(out, p.Addr())
+	}
+	return out
+}
+
 // many makes n networks.
 func many(n int) []netip.Prefix {
 	out := make([]netip.Prefix, n)
@@ -181,6 +211,11 @@ func TestValidateTakesTheEndsOfEachRange(t *testing.T) {
 		"no destinations":        func(l *location.Location) { l.Destinations = nil },
 		"all destinations":       func(l *location.Location) { l.Destinations = prefixes("::/0", "10.0.0.0/8", "0.0.0.0/0") },
 		"256 destinations":       func(l *location.Location) { l.Destinations = many(location.DestinationsMax) },
+		"no floating address":    floating(),
+		"16 floating addresses":  func(l *location.Location) { l.Floating = manyAddrs(location.FloatingMax) },
+		"a floating address beside a network": func(l *location.Location) {
+			l.Floating = addrs("10.0.255.255", "10.2.0.0", "fd01:0:0:1::", "100.64.0.1", "fd00::1")
+		},
 		"63 characters":          func(l *location.Location) { l.Name = strings.Repeat("ä", 63) },
 		"a resolver on loopback": func(l *location.Location) { l.DNS = addrs("127.0.0.53") },
 	} {

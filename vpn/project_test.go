@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/location"
@@ -119,6 +120,19 @@ func TestProject(t *testing.T) {
 		"resolvers alone restrict nothing": {func(_ *vpn.View, l *loc, _ *peer.Device) {
 			l.DNS = []netip.Addr{netip.MustParseAddr("10.60.0.53")}
 		}, whole, ""},
+		"floating addresses, with the mark that is there": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Floating = addrs("2001:db8::9", "192.0.2.10", "192.0.2.9")
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Floating = addrs("192.0.2.9", "192.0.2.10", "2001:db8::9")
+		}), ""},
+		"floating addresses, with a mark of ours": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Floating, l.Mark, l.Port = addrs("192.0.2.9"), 0, 0xca6d
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Floating, c.Interface.Mark, c.Interface.Port = addrs("192.0.2.9"), 0x6866ca6d, 0xca6d
+		}), ""},
+		"no floating address, no mark": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.Mark = 0 }, with(whole, func(c *gateway.Config) {
+			c.Interface.Mark = 0
+		}), ""},
 		"another gateway address": {func(_ *vpn.View, l *loc, _ *peer.Device) {
 			l.Gateway = []netip.Addr{netip.MustParseAddr("10.20.0.9")}
 		}, with(whole, func(c *gateway.Config) { c.Interface.Addrs[0] = netip.MustParsePrefix("10.20.0.9/16") }), ""},
@@ -156,10 +170,42 @@ func TestProject(t *testing.T) {
 	}
 }
 
+// Whatever floats, in whatever order it was written: a gateway can do it, has the
+// operator's mark if there is one, and never that of another port.
+func TestFloatingAddressesHaveAMark(t *testing.T) {
+	keys := seal.Ephemeral()
+	plain := office(keys)
+	pool := addrs("192.0.2.1", "192.0.2.2", "198.51.100.7", "2001:db8::1", "2001:db8::2", "fd20:0:0:1::", "10.19.255.255", "10.21.0.0")
+	rapid.Check(t, func(t *rapid.T) {
+		l := plain.Clone()
+		l.Floating = rapid.Permutation(pool).Draw(t, "floating")[:rapid.IntRange(0, len(pool)).Draw(t, "length")]
+		l.Port = rapid.Uint16Min(1).Draw(t, "port")
+		l.Mark = rapid.SampledFrom([]uint32{0, 0, 1, 0x68660001, 1<<32 - 1}).Draw(t, "mark")
+		require.NoError(t, l.Validate())
+		c, err := vpn.Project(vpn.View{ID: l.ID, Location: &l}, keys, noon)
+		require.NoError(t, err)
+		require.NoError(t, c.Validate())
+		require.ElementsMatch(t, l.Floating, c.Interface.Floating)
+		want := l.Mark
+		if want == 0 && len(l.Floating) > 0 {
+			want = 0x68660000 + uint32(l.Port)
+		}
+		require.Equal(t, want, c.Interface.Mark)
+	})
+}
+
 func prefixes(list ...string) []netip.Prefix {
 	out := make([]netip.Prefix, len(list))
 	for i, s := range list {
 		out[i] = netip.MustParsePrefix(s)
+	}
+	return out
+}
+
+func addrs(list ...string) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParseAddr(s)
 	}
 	return out
 }
@@ -196,7 +242,7 @@ func viewDiff(a, b vpn.View) string {
 // Each has to be named here.
 func TestProjectKnowsEveryField(t *testing.T) {
 	known := map[reflect.Type]string{
-		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Destinations Isolated DNS Disabled PublicKey Key" +
+		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Destinations Isolated DNS Floating Disabled PublicKey Key" +
 			" | Rev Name Reserved AllowOverlap Host Search AllowedIPs ClientKeepalive", // for clients, people and stores
 		reflect.TypeFor[peer.Device]():   "ID Key Disabled Standing Peers | Name Owner",
 		reflect.TypeFor[peer.Standing](): "Disabled | Groups",

@@ -38,7 +38,11 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 	switch n := pick(20); {
 	case n < 5:
 		_, err = s.Locations().Update(ctx, "office", func(l *location.Location) error {
-			switch pick(9) {
+			switch pick(10) {
+			case 9:
+				if l.ID != "" {
+					l.Floating, l.Mark = someAddrs(pick), uint32(7*pick(2))
+				}
 			case 8:
 				if l.ID != "" {
 					l.Destinations, l.Isolated = prefixes("10.60.0.0/16", "fd60::/64")[:pick(3)], pick(2) == 0
@@ -60,6 +64,7 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 				}
 			default:
 				*l = office(keys)
+				l.Floating = someAddrs(pick)
 			}
 			return nil
 		})
@@ -87,9 +92,13 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 	return err
 }
 
+func someAddrs(pick chooser) []netip.Addr {
+	return addrs("2001:db8::9", "192.0.2.10", "192.0.2.9")[pick(4):]
+}
+
 // sameUpdate has cmp compare updates: secrets are comparable, and no list is an
 // empty one.
-var sameUpdate = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Prefix{}, netip.AddrPort{}, wgkey.Private{}, wgkey.Preshared{})}
+var sameUpdate = cmp.Options{cmpopts.EquateEmpty(), cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{}, netip.AddrPort{}, wgkey.Private{}, wgkey.Preshared{})}
 
 // follow has a Projection follow a history, with a reader of its updates, and
 // says where it parts from Project. fault, if it is not nil, changes what the
@@ -191,6 +200,11 @@ func TestTheComparisonNoticesFaults(t *testing.T) {
 				v.Location = nil
 			}
 		},
+		"floating addresses are not seen": func(v *vpn.View, _ *gateway.Update) {
+			if v != nil && v.Location != nil {
+				v.Location.Floating = nil
+			}
+		},
 		"the reader removes nobody": func(_ *vpn.View, u *gateway.Update) {
 			if u != nil {
 				u.Remove = nil
@@ -257,6 +271,7 @@ func TestAKeyThatMovesIsNotRemoved(t *testing.T) {
 func TestUpdatesShareNoMemoryWithTheProjection(t *testing.T) {
 	keys := seal.Ephemeral()
 	l := office(keys)
+	l.Floating = addrs("192.0.2.9")
 	p := vpn.NewProjection("office", keys)
 	u, err := p.Apply(vpn.View{ID: "office", Rev: vpn.Revision{Epoch: 1, Number: 1}, Location: &l, Devices: []peer.Device{dev(1, "office")}}, noon)
 	require.NoError(t, err)
@@ -266,5 +281,7 @@ func TestUpdatesShareNoMemoryWithTheProjection(t *testing.T) {
 	c := p.Config()
 	c.Peers[0].AllowedIPs[0] = netip.MustParsePrefix("0.0.0.0/0")
 	c.Interface.Masquerade[0] = netip.MustParsePrefix("0.0.0.0/0")
+	c.Interface.Floating[0] = netip.MustParseAddr("0.0.0.0")
+	u.Interface.Floating[0] = netip.MustParseAddr("0.0.0.0")
 	require.True(t, was.Equal(p.Config()))
 }

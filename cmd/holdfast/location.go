@@ -25,12 +25,13 @@ type locationCmd struct {
 type shape struct {
 	Network        []string `help:"Where peers get their addresses, such as 10.20.0.0/16 or fd20::/64; may be repeated." placeholder:"PREFIX"`
 	Endpoint       *string  `help:"DNS name or IP address that clients dial." placeholder:"HOST"`
+	Floating       []string `help:"Public address that moves between the gateways, by keepalived for instance; may be repeated." placeholder:"IP"`
 	Port           *uint16  `help:"UDP port of clients and gateways (51820)."`
 	GatewayAddress []string `help:"The gateways' own address in a network (its first)." placeholder:"IP"`
 	Reserve        []string `help:"Addresses that are never given unasked." placeholder:"PREFIX"`
 	AllowOverlap   *bool    `help:"Networks may overlap those of other locations." negatable:""`
 	MTU            *int     `help:"Bytes, 1280 to 9000 (1420)." name:"mtu"`
-	Mark           *uint32  `help:"Firewall mark of what gateways send; 0 for none."`
+	Mark           *uint32  `help:"Firewall mark of what gateways send; 0 for none, or for one of ours where addresses float."`
 	Inner          *string  `help:"How the network behind sees peers: snat or routed (snat)."`
 	DNS            []string `help:"Resolvers of clients." name:"dns" placeholder:"IP"`
 	Search         []string `help:"Search domains of clients." placeholder:"DOMAIN"`
@@ -59,6 +60,10 @@ func (s shape) fill(l *location.Location) (fields []string, err error) {
 	})
 	set(s.Reserve != nil, "reserved", func() (err error) {
 		l.Reserved, err = parseList("--reserve", s.Reserve, location.ParsePrefix)
+		return err
+	})
+	set(s.Floating != nil, "floating", func() (err error) {
+		l.Floating, err = parseList("--floating", s.Floating, parseAddr)
 		return err
 	})
 	set(s.DNS != nil, "dns", func() (err error) { l.DNS, err = parseList("--dns", s.DNS, parseAddr); return err })
@@ -180,7 +185,7 @@ func (e *env) showLocation(l location.Location) error {
 	}
 	return e.facts("name", l.Name, "id", string(l.ID), "state", yes(l.Disabled, "disabled"), "networks", joined(l.Networks),
 		"gateways", joined(l.GatewayAddrs()), "reserved", joined(l.Reserved), "overlap", yes(l.AllowOverlap, "allowed"),
-		"endpoint", endpoint(l), "public key", l.PublicKey.String(), "mtu", strconv.Itoa(l.MTU), "mark", mark, "inner", string(l.Inner),
+		"endpoint", endpoint(l), "floating", joined(l.Floating), "public key", l.PublicKey.String(), "mtu", strconv.Itoa(l.MTU), "mark", mark, "inner", string(l.Inner),
 		"dns", joined(l.DNS), "search", joinText(l.Search), "allowed ips", joined(l.AllowedIPs), "destinations", joined(l.Destinations),
 		"isolated", yes(l.Isolated, "yes"), "keepalive", keepalive)
 }

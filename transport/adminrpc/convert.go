@@ -79,7 +79,7 @@ func fromLocation(l location.Location) *pb.Location {
 	m := &pb.Location{
 		Id: string(l.ID), Name: l.Name, Networks: texts(l.Networks), Gateway: texts(l.Gateway), Reserved: texts(l.Reserved),
 		AllowOverlap: l.AllowOverlap, Host: l.Host, Port: uint32(l.Port), Mtu: uint32(l.MTU), Mark: l.Mark, Inner: string(l.Inner),
-		Dns: texts(l.DNS), Search: l.Search, AllowedIps: texts(l.AllowedIPs),
+		Floating: texts(l.Floating), Dns: texts(l.DNS), Search: l.Search, AllowedIps: texts(l.AllowedIPs),
 		Destinations: texts(l.Destinations), Isolated: l.Isolated,
 		ClientKeepalive: keepalive, Disabled: l.Disabled,
 	}
@@ -97,6 +97,7 @@ func toLocation(m *pb.Location) (location.Location, error) {
 		Networks:     each(&r, "Networks", m.GetNetworks(), location.ParsePrefix),
 		Gateway:      each(&r, "Gateway", m.GetGateway(), parseAddr),
 		Reserved:     each(&r, "Reserved", m.GetReserved(), location.ParsePrefix),
+		Floating:     each(&r, "Floating", m.GetFloating(), parseAddr),
 		AllowOverlap: m.GetAllowOverlap(), Host: m.GetHost(), Port: uint16(m.GetPort()), MTU: int(m.GetMtu()), Mark: m.GetMark(),
 		Inner: location.Inner(m.GetInner()), DNS: each(&r, "DNS", m.GetDns(), parseAddr), Search: m.GetSearch(),
 		AllowedIPs:   each(&r, "AllowedIPs", m.GetAllowedIps(), location.ParsePrefix),
@@ -118,6 +119,7 @@ var locationFields = map[string]func(to *location.Location, from location.Locati
 	"reserved":         func(to *location.Location, from location.Location) { to.Reserved = from.Reserved },
 	"allow_overlap":    func(to *location.Location, from location.Location) { to.AllowOverlap = from.AllowOverlap },
 	"host":             func(to *location.Location, from location.Location) { to.Host = from.Host },
+	"floating":         func(to *location.Location, from location.Location) { to.Floating = from.Floating },
 	"port":             func(to *location.Location, from location.Location) { to.Port = from.Port },
 	"mtu":              func(to *location.Location, from location.Location) { to.MTU = from.MTU },
 	"mark":             func(to *location.Location, from location.Location) { to.Mark = from.Mark },

@@ -25,6 +25,7 @@ type locationRow struct {
 	Reserved        []netip.Prefix `json:"reserved,omitempty"`
 	AllowOverlap    bool           `json:"allow_overlap,omitzero"`
 	Host            string         `json:"host,omitzero"`
+	Floating        []netip.Addr   `json:"floating,omitempty"`
 	Port            uint16         `json:"port,omitzero"`
 	MTU             int            `json:"mtu,omitzero"`
 	Mark            uint32         `json:"mark,omitzero"`

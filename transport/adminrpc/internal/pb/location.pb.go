@@ -38,7 +38,8 @@ type Location struct {
 	// 0: 51820.
 	Port uint32 `protobuf:"varint,8,opt,name=port,proto3" json:"port,omitempty"`
 	// 0: 1420.
-	Mtu  uint32 `protobuf:"varint,9,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	Mtu uint32 `protobuf:"varint,9,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// 0: none, or where addresses float 0x68660000 plus the port.
 	Mark uint32 `protobuf:"varint,10,opt,name=mark,proto3" json:"mark,omitempty"`
 	// "snat" or "routed"; empty: snat.
 	Inner        string   `protobuf:"bytes,11,opt,name=inner,proto3" json:"inner,omitempty"`
@@ -51,7 +52,9 @@ type Location struct {
 	ClientKeepalive int32 `protobuf:"zigzag32,17,opt,name=client_keepalive,json=clientKeepalive,proto3" json:"client_keepalive,omitempty"`
 	Disabled        bool  `protobuf:"varint,18,opt,name=disabled,proto3" json:"disabled,omitempty"`
 	// Given by the core.
-	PublicKey     string `protobuf:"bytes,19,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	PublicKey string `protobuf:"bytes,19,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
+	// The public addresses that move between the gateways, 16 at most.
+	Floating      []string `protobuf:"bytes,20,rep,name=floating,proto3" json:"floating,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -217,6 +220,13 @@ func (x *Location) GetPublicKey() string {
 		return x.PublicKey
 	}
 	return ""
+}
+
+func (x *Location) GetFloating() []string {
+	if x != nil {
+		return x.Floating
+	}
+	return nil
 }
 
 // CreateLocationRequest has a location without ID and public key.
@@ -692,7 +702,7 @@ var File_holdfast_admin_v1_location_proto protoreflect.FileDescriptor
 
 const file_holdfast_admin_v1_location_proto_rawDesc = "" +
 	"\n" +
-	" holdfast/admin/v1/location.proto\x12\x11holdfast.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1eholdfast/admin/v1/common.proto\"\xc1\x05\n" +
+	" holdfast/admin/v1/location.proto\x12\x11holdfast.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1eholdfast/admin/v1/common.proto\"\xed\x05\n" +
 	"\bLocation\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04name\x12*\n" +
@@ -715,7 +725,8 @@ const file_holdfast_admin_v1_location_proto_rawDesc = "" +
 	"\x10client_keepalive\x18\x11 \x01(\x11B\v\xbaH\b:\x06\x18\xfe\xff\a(\x01R\x0fclientKeepalive\x12\x1a\n" +
 	"\bdisabled\x18\x12 \x01(\bR\bdisabled\x12&\n" +
 	"\n" +
-	"public_key\x18\x13 \x01(\tB\a\xbaH\x04r\x02(@R\tpublicKey\"\x85\x01\n" +
+	"public_key\x18\x13 \x01(\tB\a\xbaH\x04r\x02(@R\tpublicKey\x12*\n" +
+	"\bfloating\x18\x14 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bfloating\"\x85\x01\n" +
 	"\x15CreateLocationRequest\x12?\n" +
 	"\blocation\x18\x01 \x01(\v2\x1b.holdfast.admin.v1.LocationB\x06\xbaH\x03\xc8\x01\x01R\blocation\x12+\n" +
 	"\vprivate_key\x18\x02 \x01(\tB\n" +
