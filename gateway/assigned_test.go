@@ -23,7 +23,7 @@ func TestAStalledPlaneKeepsNoAssignment(t *testing.T) {
 		first, second := memtransport.New(p), memtransport.New(p.Twin())
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 		defer cancel()
-		var last []gateway.LocationID
+		var last []gateway.Assignment
 		for at, err := range gateway.Planes(first, second).Assigned(ctx, "gw1") {
 			require.NoError(t, err)
 			if last = at; len(at) == 2 {
@@ -31,6 +31,6 @@ func TestAStalledPlaneKeepsNoAssignment(t *testing.T) {
 				p.Assign("gw1", "lab")
 			}
 		}
-		require.Equal(t, []gateway.LocationID{"lab"}, last)
+		require.Equal(t, []gateway.Assignment{{Location: "lab"}}, last)
 	})
 }

@@ -39,6 +39,10 @@ func believe(s *State, p Plan, failed map[int]error) {
 			if n, there := slices.BinarySearchFunc(s.Routes, step.Route, netip.Prefix.Compare); !there {
 				s.Routes = slices.Insert(s.Routes, n, step.Route)
 			}
+		case Kick:
+			if i := believed(s, step.Peer.Key, known); i < len(s.Peers) {
+				s.Peers[i].Endpoint, s.Peers[i].Keepalive = step.Peer.Endpoint, step.Peer.Keepalive
+			}
 		case Remove: // done
 		}
 	}
@@ -47,12 +51,21 @@ func believe(s *State, p Plan, failed map[int]error) {
 	}
 }
 
-// believeSet looks for the peer among the first known ones, which are in key order,
-// and puts it last if it is not there.
+// believed is where the peer is: among the first known ones, which are in key order,
+// or after them. It is len(s.Peers) if the peer is not there.
+func believed(s *State, key wgkey.Public, known int) int {
+	if i, there := findPeerState(s.Peers[:known], key); there {
+		return i
+	}
+	if n := slices.IndexFunc(s.Peers[known:], func(h PeerState) bool { return h.Key == key }); n >= 0 {
+		return known + n
+	}
+	return len(s.Peers)
+}
+
+// believeSet puts the peer last if it is not there.
 func believeSet(s *State, p Peer, known int) {
-	i, there := slices.BinarySearchFunc(s.Peers[:known], p.Key, func(h PeerState, k wgkey.Public) int {
-		return h.Key.Compare(k)
-	})
+	i, there := findPeerState(s.Peers[:known], p.Key)
 	if !there {
 		i = len(s.Peers)
 		s.Peers = append(s.Peers, PeerState{Key: p.Key, Endpoint: p.Endpoint})
@@ -80,6 +93,10 @@ func believeConfigure(s *State, f Fields, i Interface) {
 		}},
 		{FieldForwarding, func() { s.Forwarding = true }},
 		{FieldUp, func() { s.Up = true }},
+		{FieldSource, func() {
+			s.Interface.Floating, s.Sourced = i.Floating, true
+			s.Owned = slices.DeleteFunc(s.Owned, func(a netip.Addr) bool { return !slices.Contains(i.Floating, a) })
+		}},
 	} {
 		if f&c.field != 0 {
 			c.make()

@@ -45,6 +45,8 @@ func TestBeliefIsTrue(t *testing.T) {
 			if len(failed) == 0 {
 				require.Equal(t, gateway.Diff(c, have).String(), gateway.Diff(c, believed).String())
 				require.Equal(t, granted(have), granted(believed))
+				require.Equal(t, have.Interface.String(), believed.Interface.String())
+				require.Equal(t, have.Sourced, believed.Sourced)
 			}
 			// Where something failed, belief may be behind, but never claims more
 			// done than was.

@@ -17,8 +17,8 @@ import (
 // fed is a plane whose updates come from a channel.
 type fed struct{ updates chan gateway.Update }
 
-func (f fed) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(func([]gateway.LocationID, error) bool) {}
+func (f fed) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(func([]gateway.Assignment, error) bool) {}
 }
 
 func (f fed) Watch(ctx context.Context, _ gateway.ID, _ gateway.LocationID, _ gateway.Revision,

@@ -30,6 +30,12 @@ type Interface struct {
 	MTU int
 	// Mark is the firewall mark of the packets that WireGuard sends; 0 is none.
 	Mark uint32
+	// Floating are the location's public addresses that move between its gateways,
+	// in order: at whichever of them this machine has at the moment clients arrive
+	// here, and what WireGuard sends leaves from there, whatever other addresses
+	// the machine has. They need a Mark that no other interface of the machine has.
+	// Nobody here moves them: keepalived, a cloud or a routing daemon does.
+	Floating []netip.Addr
 	// Masquerade lists the sources, masked and in order, whose packets get the
 	// gateway's own address when they leave by another interface. None: their
 	// addresses are kept, and the network behind has to route back.

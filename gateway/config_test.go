@@ -215,6 +215,7 @@ func TestValuesKnowEveryField(t *testing.T) {
 	c.Interface.Mark, c.Peers[0].Preshared, c.Peers[0].Keepalive = 1, gatewaytest.PresharedKey(1), time.Second
 	c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
 	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16"), true
+	c.Interface.Floating = []netip.Addr{netip.MustParseAddr("198.51.100.10")}
 
 	i := c.Interface
 	for f := range reflect.TypeFor[gateway.Interface]().Fields() {
@@ -239,7 +240,7 @@ func TestValuesKnowEveryField(t *testing.T) {
 	problem := []gateway.Problem{{What: "x"}}
 	update := gateway.Update{Interface: &c.Interface, Remove: []wgkey.Public{{1}}, Set: c.Peers}
 	state := gateway.State{
-		Interface: c.Interface, Routes: c.Interface.Addrs, Problems: []string{"x"},
+		Interface: c.Interface, Routes: c.Interface.Addrs, Problems: []string{"x"}, Owned: c.Interface.Floating,
 		Peers: []gateway.PeerState{{AllowedIPs: c.Interface.Addrs}},
 	}
 	status := gateway.Status{Failed: problem, Drift: problem, Seen: []gateway.Sighting{{}}}

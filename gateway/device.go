@@ -1,6 +1,9 @@
 package gateway
 
-import "context"
+import (
+	"context"
+	"net/netip"
+)
 
 // Device is one WireGuard interface with its addresses, routes and filter: the
 // one thing in this package that touches a system. One goroutine at a time
@@ -29,4 +32,17 @@ type Notifier interface {
 	// changed, by whomever. It is never closed; ctx ends the watching. Nothing
 	// depends on it but speed.
 	Changes(ctx context.Context) <-chan struct{}
+}
+
+// Owner is an optional ability of a Device: to say at once which of a location's
+// floating addresses the machine has.
+type Owner interface {
+	// Own returns a channel that gets those of i.Floating that the machine has, in
+	// order: at once, and whenever that changes; who is slow gets the newest only.
+	// An address counts when it can be sent from, so not while IPv6 still looks
+	// whether somebody else has it. By the time it is told, what WireGuard sends
+	// leaves from there. The channel is never closed; ctx ends the watching. It is
+	// called for each Interface anew, and beside everything else: it is the one
+	// method of a Device that another goroutine may call.
+	Own(ctx context.Context, i Interface) <-chan []netip.Addr
 }

@@ -146,6 +146,7 @@ func differing(want Interface, have State) Fields {
 		{FieldFilter, have.Filtered && sameFilter(want, have.Interface)},
 		{FieldForwarding, have.Forwarding},
 		{FieldUp, have.Up},
+		{FieldSource, sameSource(want, have)},
 	} {
 		if !c.right {
 			f |= c.field
@@ -157,6 +158,12 @@ func differing(want Interface, have State) Fields {
 // sameFilter compares what the filter table is made of.
 func sameFilter(want, have Interface) bool {
 	return same(want.Masquerade, have.Masquerade) && same(want.Destinations, have.Destinations) && want.Isolated == have.Isolated
+}
+
+// sameSource compares what is sent from where. A new mark takes it along.
+func sameSource(want Interface, have State) bool {
+	return slices.Equal(want.Floating, have.Interface.Floating) &&
+		(len(want.Floating) == 0 || have.Sourced && want.Mark == have.Interface.Mark)
 }
 
 // sameAddrs compares addresses, but for link-local ones that nobody asked for:

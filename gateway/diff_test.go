@@ -308,6 +308,23 @@ func TestDiff(t *testing.T) {
 			plan: "configure filter: port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420," +
 				" masquerade 10.20.0.0/16,fd20::/64, destinations 10.60.0.0/16,fd60::/64, isolated\n",
 		},
+		"floating addresses come": {
+			want: func(c *gateway.Config) {
+				c.Interface.Mark, c.Interface.Floating = 7, []netip.Addr{netip.MustParseAddr("198.51.100.10")}
+			},
+			plan: "configure mark,source: port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420, mark 0x7," +
+				" floating 198.51.100.10, masquerade 10.20.0.0/16,fd20::/64\n",
+		},
+		"floating addresses go": {
+			strange: func(s *gateway.State) {
+				s.Interface.Floating, s.Owned = []netip.Addr{netip.MustParseAddr("198.51.100.10")}, nil
+			},
+			plan: "configure source: port 51820, addresses 10.20.0.1/16,fd20::1/64, mtu 1420," +
+				" masquerade 10.20.0.0/16,fd20::/64\n",
+		},
+		"what sends from elsewhere does not matter without floating addresses": {
+			strange: func(s *gateway.State) { s.Sourced = false },
+		},
 		"new addresses bring the routes again": {
 			want: func(c *gateway.Config) {
 				c.Interface.Addrs = c.Interface.Addrs[1:]
@@ -319,7 +336,7 @@ func TestDiff(t *testing.T) {
 		"an interface that is not there": {
 			want:    func(c *gateway.Config) { c.Interface.Masquerade = nil },
 			strange: func(s *gateway.State) { s.Exists = false },
-			plan: "configure create,key,port,mark,mtu,addrs,filter,forwarding,up: port 51820," +
+			plan: "configure create,key,port,mark,mtu,addrs,filter,forwarding,up,source: port 51820," +
 				" addresses 10.20.0.1/16,fd20::1/64, mtu 1420\n" +
 				"set A 10.20.1.1/32,fd20::101/128\nset B 10.20.1.2/32,fd20::102/128\n",
 		},
@@ -368,6 +385,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 			c.Interface.Destinations = gatewaytest.Prefixes("10.60.0.0/16")
 		},
 		"Interface.Isolated": func(c *gateway.Config) { c.Interface.Isolated = true },
+		"Interface.Floating": func(c *gateway.Config) { c.Interface.Floating = nil },
 		"Peer.Key":           func(c *gateway.Config) { c.Peers[0].Key = wgkey.Public{1} },
 		"Peer.Preshared":     func(c *gateway.Config) { c.Peers[0].Preshared = gatewaytest.PresharedKey(9) },
 		"Peer.AllowedIPs":    func(c *gateway.Config) { c.Peers[0].AllowedIPs = c.Peers[0].AllowedIPs[:1] },
@@ -381,6 +399,8 @@ func TestDiffSeesEveryField(t *testing.T) {
 		"State.Interface":      func(s *gateway.State) { s.Interface = gateway.Interface{} },
 		"State.Filtered":       func(s *gateway.State) { s.Filtered = false },
 		"State.Forwarding":     func(s *gateway.State) { s.Forwarding = false },
+		"State.Owned":          nil, // whose they are is not for us to say
+		"State.Sourced":        func(s *gateway.State) { s.Sourced = false },
 		"State.Routes":         func(s *gateway.State) { s.Routes = gatewaytest.Prefixes("192.0.2.0/24") },
 		"State.Peers":          func(s *gateway.State) { s.Peers = nil },
 		"State.Problems":       nil, // told, not repaired
@@ -393,8 +413,11 @@ func TestDiffSeesEveryField(t *testing.T) {
 		"PeerState.Rx":         nil,
 		"PeerState.Tx":         nil,
 	}
+	full := gatewaytest.Config(2)
+	full.Interface.Mark = 7
+	full.Interface.Floating = []netip.Addr{netip.MustParseAddr("198.51.100.10")}
 	d := memdevice.New()
-	round(t, d, gatewaytest.Config(2))
+	round(t, d, full)
 	for _, typ := range []reflect.Type{
 		reflect.TypeFor[gateway.Config](), reflect.TypeFor[gateway.Interface](), reflect.TypeFor[gateway.Peer](),
 	} {
@@ -403,7 +426,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 			change, known := changes[name]
 			require.True(t, known, "%s: say in this test what a change of it does", name)
 			if change != nil {
-				c := gatewaytest.Config(2)
+				c := full.Clone()
 				change(&c)
 				require.NotEmpty(t, gateway.Diff(c, observe(t, d)), "Diff does not see a change of %s", name)
 			}
@@ -417,7 +440,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 			if drift != nil {
 				s := observe(t, d)
 				drift(&s)
-				require.NotEmpty(t, gateway.Diff(gatewaytest.Config(2), s), "Diff does not see a change of %s", name)
+				require.NotEmpty(t, gateway.Diff(full, s), "Diff does not see a change of %s", name)
 			}
 		}
 	}

@@ -65,6 +65,7 @@ func (d *drifting) step(s Step) {
 		if d.have.Up && !has(d.have.Routes, s.Route) { // others went with the link, or go with its addresses
 			d.sayf(wgkey.Public{}, "the route to %v was removed", s.Route)
 		}
+	case Kick: // no difference asks for one
 	case Destroy:
 		d.sayf(wgkey.Public{}, "an interface was made where there should be none")
 	}
@@ -109,6 +110,7 @@ func (d *drifting) iface(f Fields) {
 		{FieldFilter, "the filter table was changed or removed"},
 		{FieldForwarding, "forwarding was switched off"},
 		{FieldUp, "the interface was taken down"},
+		{FieldSource, "what sends from the floating addresses was changed or removed"},
 	} {
 		if f&c.field != 0 {
 			d.sayf(wgkey.Public{}, "%s", c.words)

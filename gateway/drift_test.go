@@ -60,6 +60,12 @@ func TestDriftIsRepairedAndTold(t *testing.T) {
 			func(s *gateway.State) { s.Forwarding = false },
 			[]string{"forwarding was switched off"}, wgkey.Public{},
 		},
+		"what sends from the floating addresses is taken away": {
+			func(s *gateway.State) {
+				s.Interface.Floating, s.Sourced = []netip.Addr{netip.MustParseAddr("198.51.100.10")}, false
+			},
+			[]string{"what sends from the floating addresses was changed or removed"}, wgkey.Public{},
+		},
 		"the interface is deleted": {
 			func(s *gateway.State) { s.Exists = false },
 			[]string{"the interface was deleted"}, wgkey.Public{},

@@ -161,6 +161,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		r.c.Trace.drifted(p)
 	}
 
+	defer r.mirror(now)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.steady()

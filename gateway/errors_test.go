@@ -37,7 +37,7 @@ func TestPlanNames(t *testing.T) {
 	require.Equal(t, "verb(99)", gateway.Verb(99).String())
 	require.Equal(t, "nothing", gateway.Fields(0).String())
 	require.Equal(t, "port,0x8000", (gateway.FieldPort | 1<<15).String())
-	require.Equal(t, "create,key,port,mark,mtu,addrs,filter,forwarding,up", gateway.FieldsAll.String())
+	require.Equal(t, "create,key,port,mark,mtu,addrs,filter,forwarding,up,source", gateway.FieldsAll.String())
 
 	p := gateway.Diff(gatewaytest.Config(3), gateway.State{})
 	require.Len(t, p.Only(gateway.Set), 3)

@@ -35,8 +35,9 @@ type keeping struct {
 	refresh time.Duration // how old the time of the last word may get
 	wake    signal
 
-	mu sync.Mutex
-	at map[LocationID]*entry // all that the Keeper has or is to have
+	mu       sync.Mutex
+	at       map[LocationID]*entry    // all that the Keeper has or is to have
+	siblings map[LocationID][]Sibling // as they were told last
 }
 
 // entry is what a Keeper has or is to have of one location.
@@ -60,7 +61,7 @@ func newKeeping(c ProcessConfig) *keeping {
 	}
 	k := &keeping{
 		to: c.Keeper, now: c.Now, log: c.Log.With("gateway", string(c.ID)), refresh: time.Hour,
-		wake: make(signal, 1), at: map[LocationID]*entry{},
+		wake: make(signal, 1), at: map[LocationID]*entry{}, siblings: map[LocationID][]Sibling{},
 	}
 	if c.MaxAge > 0 {
 		k.refresh = min(k.refresh, c.MaxAge/24)
@@ -81,6 +82,7 @@ func (k *keeping) load(ctx context.Context) []Kept {
 	defer k.mu.Unlock()
 	for _, kept := range all {
 		k.at[kept.Location] = &entry{kept: kept, known: kept.Refused == nil, written: kept.Heard}
+		k.siblings[kept.Location] = kept.Siblings
 	}
 	return all
 }
@@ -104,10 +106,39 @@ func (k *keeping) put(at LocationID, c Config, revokes bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	e := k.entry(at)
-	e.kept = Kept{Location: at, Config: c, Heard: now}
+	e.kept = Kept{Location: at, Config: c, Siblings: k.siblings[at], Heard: now}
 	e.known, e.dirty, e.forget = true, true, false
 	e.revokes = e.revokes || revokes
 	k.wake.set()
+}
+
+// assigned says who serves what is assigned, as the plane told now. Of a location
+// whose configuration was not told yet there is nothing to keep.
+func (k *keeping) assigned(list []Assignment) {
+	if k == nil {
+		return
+	}
+	now := k.now()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	clear(k.siblings)
+	for _, a := range list {
+		k.siblings[a.Location] = a.Siblings
+		e := k.at[a.Location]
+		if e == nil || !e.known || e.forget || slices.Equal(e.kept.Siblings, a.Siblings) {
+			continue
+		}
+		e.revokes = e.revokes || leaves(e.kept.Siblings, a.Siblings)
+		e.kept.Siblings, e.kept.Heard, e.dirty = a.Siblings, now, true
+		k.wake.set()
+	}
+}
+
+// leaves says whether one of old is not among now.
+func leaves(old, now []Sibling) bool {
+	return slices.ContainsFunc(old, func(o Sibling) bool {
+		return !slices.ContainsFunc(now, func(n Sibling) bool { return n.ID == o.ID })
+	})
 }
 
 // word says that the plane gave a sign of life.

@@ -29,6 +29,16 @@ const (
 	Set
 	// Route makes a prefix lead into the interface.
 	Route
+	// Kick has WireGuard say something to a peer, at Peer.Endpoint, now: where
+	// there is no session it begins a handshake, which takes an unmodified client
+	// over within one round trip. Its allowed IPs, its preshared key and its
+	// counters stay as they are, and its keepalive is Peer.Keepalive afterwards.
+	//
+	// A peer that is not there stays so, and is no error; a Kick without an
+	// endpoint is one. WireGuard sends no more than one initiation to a peer in
+	// 5 s (REKEY_TIMEOUT), and none while it believes in a session: who takes
+	// over from another gateway removes and sets the peer first.
+	Kick
 )
 
 // Fields is a set of things that Configure has to make right.
@@ -45,17 +55,18 @@ const (
 	FieldFilter                        // Interface.Masquerade, Destinations and Isolated, and the MSS clamp
 	FieldForwarding                    // forwarding in the network namespace
 	FieldUp                            // administratively up
+	FieldSource                        // what WireGuard sends leaves from those of Interface.Floating that the machine has
 )
 
 // FieldsAll is what a new interface needs.
-const FieldsAll = FieldCreate | FieldKey | FieldPort | FieldMark | FieldMTU | FieldAddrs | FieldFilter | FieldForwarding | FieldUp
+const FieldsAll = FieldCreate | FieldKey | FieldPort | FieldMark | FieldMTU | FieldAddrs | FieldFilter | FieldForwarding | FieldUp | FieldSource
 
 // Step is one thing to do. Doing what is done is no error.
 type Step struct {
 	Verb      Verb
 	Fields    Fields       // Configure: what to make right
 	Interface Interface    // Configure: all of it, whatever Fields says
-	Peer      Peer         // Set; Remove reads its Key only
+	Peer      Peer         // Set; Remove reads its Key only, Kick its Key, Endpoint and Keepalive
 	Route     netip.Prefix // Route, Unroute
 }
 
@@ -98,6 +109,8 @@ func (s Step) String() string {
 		return "configure " + s.Fields.String() + ": " + s.Interface.String()
 	case Set:
 		return "set " + s.Peer.String()
+	case Kick:
+		return "kick " + s.Peer.Key.String() + " at " + s.Peer.Endpoint.String()
 	default:
 		return s.Verb.String()
 	}
@@ -118,6 +131,8 @@ func (v Verb) String() string {
 		return "set"
 	case Route:
 		return "route"
+	case Kick:
+		return "kick"
 	default:
 		return fmt.Sprintf("verb(%d)", uint8(v))
 	}
@@ -127,7 +142,7 @@ func (v Verb) String() string {
 // none.
 func (f Fields) String() string {
 	var names []string
-	for i, name := range [...]string{"create", "key", "port", "mark", "mtu", "addrs", "filter", "forwarding", "up"} {
+	for i, name := range [...]string{"create", "key", "port", "mark", "mtu", "addrs", "filter", "forwarding", "up", "source"} {
 		if f&(1<<i) != 0 {
 			names = append(names, name)
 		}

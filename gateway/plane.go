@@ -23,9 +23,11 @@ type LocationID string
 // where those are the reason; any other means that the plane is away. No error
 // and no silence takes access from anybody: only an Update does.
 type ControlPlane interface {
-	// Assigned yields the locations that the gateway is to serve, in order: at
-	// once, then after every change. It ends with ctx or by yielding an error.
-	Assigned(ctx context.Context, id ID) iter.Seq2[[]LocationID, error]
+	// Assigned yields the locations that the gateway is to serve, in order, and
+	// who else serves them: at once, then after every change of either. Nothing is
+	// said twice. What is yielded belongs to the receiver. It ends with ctx or by
+	// yielding an error.
+	Assigned(ctx context.Context, id ID) iter.Seq2[[]Assignment, error]
 	// Watch yields what changed after the revision have: at once if anything
 	// did, then after every change. The zero Revision, and one that the plane
 	// does not know, get everything (From is zero then). A slow reader gets

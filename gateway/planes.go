@@ -96,21 +96,21 @@ type table struct {
 }
 
 // Assigned implements ControlPlane.
-func (p *planes) Assigned(ctx context.Context, id ID) iter.Seq2[[]LocationID, error] {
-	return func(yield func([]LocationID, error) bool) {
-		var last []LocationID
+func (p *planes) Assigned(ctx context.Context, id ID) iter.Seq2[[]Assignment, error] {
+	return func(yield func([]Assignment, error) bool) {
+		var last []Assignment
 		told := false
-		s := source[[]LocationID]{
+		s := source[[]Assignment]{
 			planes: p,
 			probe:  true, // whoever is asked anew reads what is true now
-			open: func(ctx context.Context, c ControlPlane) iter.Seq2[[]LocationID, error] {
+			open: func(ctx context.Context, c ControlPlane) iter.Seq2[[]Assignment, error] {
 				return c.Assigned(ctx, id)
 			},
-			accept: func(at []LocationID, _ bool) verdict {
-				if told && slices.Equal(at, last) {
+			accept: func(at []Assignment, _ bool) verdict {
+				if told && slices.EqualFunc(at, last, Assignment.Equal) {
 					return nothingNew
 				}
-				last, told = slices.Clone(at), true
+				last, told = cloneAssignments(at), true
 				return tell
 			},
 		}

@@ -258,7 +258,7 @@ func TestAPlaneThatStallsAtFirst(t *testing.T) {
 		}
 		for at, err := range both.Assigned(ctx, "gw1") {
 			require.NoError(t, err)
-			require.Equal(t, []gateway.LocationID{office}, at)
+			require.Equal(t, []gateway.Assignment{{Location: office}}, at)
 			break
 		}
 	})

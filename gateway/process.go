@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"maps"
 	"slices"
@@ -40,6 +41,8 @@ type ProcessConfig struct {
 	Boot    BootClock                 // as in ReconcilerConfig
 }
 
+var _ Talker = (*Process)(nil)
+
 // Process serves the locations that a ControlPlane assigns to a gateway, each
 // with a Reconciler and a Device of its own: what fails in one does not reach
 // another. Its methods are safe for concurrent use.
@@ -59,8 +62,10 @@ type Process struct {
 	keep    *keeping
 
 	mu       sync.Mutex
-	known    bool         // assigned came from the plane
-	assigned []LocationID // in order
+	known    bool                     // assigned came from the plane
+	assigned []LocationID             // in order
+	siblings map[LocationID][]Sibling // of what is assigned
+	changed  chan struct{}            // closed, and made anew, when one of these is another
 	services map[LocationID]*service
 	kept     map[LocationID]Kept // what a first service of the location resumes from
 }
@@ -104,7 +109,7 @@ func NewProcess(c ProcessConfig) (*Process, error) {
 	}
 	return &Process{
 		c: c, again: make(signal, 1), keep: newKeeping(c),
-		services: map[LocationID]*service{}, kept: map[LocationID]Kept{},
+		services: map[LocationID]*service{}, kept: map[LocationID]Kept{}, siblings: map[LocationID][]Sibling{}, changed: make(chan struct{}),
 	}, nil
 }
 
@@ -145,18 +150,50 @@ func (p *Process) Run(ctx context.Context) error {
 
 // follow takes in what is assigned until the stream ends, and says why it did.
 func (p *Process) follow(ctx context.Context, changed signal) error {
-	for at, err := range p.c.Plane.Assigned(ctx, p.c.ID) {
+	for list, err := range p.c.Plane.Assigned(ctx, p.c.ID) {
 		if err != nil {
 			return err
 		}
-		at = slices.Clone(at)
-		slices.Sort(at)
-		p.mu.Lock()
-		p.assigned, p.known = slices.Compact(at), true
-		p.mu.Unlock()
+		list = arrange(list, p.c.ID)
+		p.keep.assigned(list)
+		p.assign(list)
 		changed.set()
 	}
 	return errEnded
+}
+
+// assign takes in what the plane said, which is in order.
+func (p *Process) assign(list []Assignment) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.assigned, p.known = make([]LocationID, len(list)), true
+	clear(p.siblings)
+	for i, a := range list {
+		p.assigned[i], p.siblings[a.Location] = a.Location, a.Siblings
+	}
+	p.altered()
+	for at, s := range p.services {
+		if s.r != nil {
+			s.r.sib.only(p.siblings[at], p.c.Now())
+		}
+	}
+}
+
+// altered wakes who waits for other assignments. The caller holds mu.
+func (p *Process) altered() {
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// Assignments lists, in order, the locations that the gateway serves and who else
+// does, as far as is known: see Siblings. changed is closed when that may be different.
+func (p *Process) Assignments() (list []Assignment, changed <-chan struct{}) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, at := range p.assigned {
+		list = append(list, Assignment{at, slices.Clone(p.siblings[at])})
+	}
+	return list, p.changed
 }
 
 // arrange begins what is assigned and ends what is not.
@@ -326,6 +363,42 @@ func (p *Process) Locations() []LocationID {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return slices.Clone(p.assigned)
+}
+
+// Siblings lists, in order of ID, who else serves a location, as the plane said
+// last: while it is away that stays, and with a Keeper also when the process has
+// started anew. It is nil if the location is not assigned, as far as is known, and
+// a copy.
+func (p *Process) Siblings(at LocationID) []Sibling {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !slices.Contains(p.assigned, at) {
+		return nil
+	}
+	return append([]Sibling{}, p.siblings[at]...)
+}
+
+// Talk implements Talker.
+func (p *Process) Talk(ctx context.Context, at LocationID, with ID, in iter.Seq[Note]) iter.Seq2[Note, error] {
+	return func(yield func(Note, error) bool) {
+		p.mu.Lock()
+		member := slices.ContainsFunc(p.siblings[at], func(s Sibling) bool { return s.ID == with })
+		p.mu.Unlock()
+		r := p.Reconciler(at)
+		switch {
+		case !member:
+			yield(Note{}, fmt.Errorf("gateway: talk with %s about %s: it is no sibling here: %w", with, at, ErrUnknown))
+			return
+		case r == nil:
+			yield(Note{}, fmt.Errorf("gateway: talk with %s about %s: it is not served here yet", with, at))
+			return
+		}
+		for n, err := range r.Talk(ctx, with, in) {
+			if !yield(n, err) {
+				return
+			}
+		}
+	}
 }
 
 // Reconciler returns the one that serves a location, or nil while its device is

@@ -81,6 +81,7 @@ type shop struct {
 	limit  time.Duration
 	deaf   bool // the plane accepts no reports
 	stop   func()
+	around func(gateway.ControlPlane) gateway.ControlPlane // puts something between; nil: nothing
 
 	keeping, clock time.Duration                             // how long Keep takes, and how wrong the clock is
 	froms          map[gateway.LocationID][]gateway.Revision // where updates started
@@ -105,7 +106,11 @@ func inShop(t *testing.T, test func(t *testing.T, s *shop)) {
 }
 
 func (s *shop) start() {
-	c := gateway.ProcessConfig{ID: "gw1", Plane: hearing{s.link, s}, Open: s.Open, Version: "test", MaxAge: s.limit, Now: s.now}
+	var plane gateway.ControlPlane = hearing{s.link, s}
+	if s.around != nil {
+		plane = s.around(plane)
+	}
+	c := gateway.ProcessConfig{ID: "gw1", Plane: plane, Open: s.Open, Version: "test", MaxAge: s.limit, Now: s.now}
 	if s.keeper != nil {
 		c.Keeper = slowKeeper{s.keeper, s}
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -44,9 +45,10 @@ type Reconciler struct {
 	turn    chan struct{} // whoever has put something in uses the device, and what enforce.go names
 	dev     enforcing
 
-	wake signal // the desired state changed
-	news signal // there is something to report at once
-	seen signal // there is something to report, soon
+	wake  signal // the desired state changed
+	moved signal // so did what an Owner has to know
+	news  signal // there is something to report at once
+	seen  signal // there is something to report, soon
 
 	taking sync.Mutex // held while an update is taken in
 
@@ -62,12 +64,16 @@ type Reconciler struct {
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
-	kept     *Config // what to resume from, after the first look
-	restored bool    // desired came from there, and no plane has heard of it
+	owned    []netip.Addr // the floating addresses that the machine has
+	mirrored uint64       // what of activity the siblings' Carrying has
+	kept     *Config      // what to resume from, after the first look
+	restored bool         // desired came from there, and no plane has heard of it
 
 	origin  time.Time // what the wall clock showed when the machine started; zero: not known
 	saved   uint64    // the edits of activity that Memory has
 	amnesia bool      // the last call of Memory failed
+
+	sib *siblings
 
 	keep *keeping // where what is told is kept; nil: nowhere
 }
@@ -103,6 +109,8 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		epoch:    uint64(c.Now().UnixMicro()),
 		turn:     make(chan struct{}, 1),
 		wake:     make(signal, 1),
+		moved:    make(signal, 1),
+		sib:      newSiblings(c.ID),
 		news:     make(signal, 1),
 		seen:     make(signal, 1),
 		activity: NewActivity(c.ID),
@@ -131,6 +139,8 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.enforce(ctx) })
 	wg.Go(func() { r.report(ctx) })
 	wg.Go(func() { r.remember(ctx) })
+	wg.Go(func() { r.landlord(ctx) })
+	wg.Go(func() { r.stray(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil

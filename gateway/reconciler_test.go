@@ -232,8 +232,8 @@ func TestOlderConfigurationsAreIgnored(t *testing.T) {
 // scripted yields its updates, one after another, and then nothing.
 type scripted []gateway.Update
 
-func (s scripted) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(func([]gateway.LocationID, error) bool) {}
+func (s scripted) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(func([]gateway.Assignment, error) bool) {}
 }
 
 func (s scripted) Watch(ctx context.Context, _ gateway.ID, _ gateway.LocationID, _ gateway.Revision) iter.Seq2[gateway.Update, error] {

@@ -122,7 +122,7 @@ type swap struct {
 	now atomic.Pointer[gatewaytest.Plane]
 }
 
-func (s *swap) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
+func (s *swap) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
 	return s.now.Load().Assigned(ctx, id)
 }
 

@@ -18,6 +18,7 @@ func (p *Process) keeping(ctx context.Context) (end func()) {
 	all := p.keep.load(ctx)
 	p.mu.Lock()
 	p.known, p.assigned = false, nil
+	clear(p.siblings)
 	clear(p.kept)
 	for _, k := range all {
 		p.kept[k.Location] = k
@@ -51,11 +52,15 @@ func (p *Process) restore() bool {
 	before := len(p.assigned)
 	for at, k := range p.kept {
 		if !slices.Contains(p.assigned, at) && k.check(now, p.c.MaxAge) == nil {
-			p.assigned = append(p.assigned, at)
+			p.assigned, p.siblings[at] = append(p.assigned, at), k.Siblings
 		}
 	}
 	slices.Sort(p.assigned)
-	return len(p.assigned) != before
+	if len(p.assigned) == before {
+		return false
+	}
+	p.altered()
+	return true
 }
 
 // prime gives the first Reconciler of a location what was kept. The caller holds

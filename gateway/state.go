@@ -19,7 +19,8 @@ type State struct {
 	Backend string
 	// Interface is as in Config: Addrs, Masquerade and Destinations in order.
 	// Masquerade, Destinations and Isolated are what our filter table asks for,
-	// when it is whole.
+	// when it is whole; Floating is what was configured last by this handle, or
+	// what the rules of the machine tell of it.
 	Interface Interface
 	// Filtered says that our filter table is there and exactly as Interface
 	// asks: MSS clamp, masquerading of Interface.Masquerade, and nothing passes
@@ -28,6 +29,12 @@ type State struct {
 	// Forwarding says that the network namespace forwards packets of every
 	// address family in Interface.Addrs.
 	Forwarding bool
+	// Owned are those of Interface.Floating that the machine has, in order, as Owner
+	// tells them.
+	Owned []netip.Addr
+	// Sourced says that what WireGuard sends leaves from the addresses in Owned, and
+	// will when others of Interface.Floating come: true, too, if there are none.
+	Sourced bool
 	// Routes are those of ours that lead into the interface, in order: all that
 	// a Route step made, and none that the kernel makes by itself, such as those
 	// of the networks of Interface.Addrs.

@@ -83,6 +83,9 @@ func (i Interface) validate() error {
 		err = &FieldError{"Addrs", "is empty: the interface needs an address in each of its networks"}
 	default:
 		if err = validateAddrs(i.Addrs); err == nil {
+			err = validateFloating(i)
+		}
+		if err == nil {
 			err = validatePrefixes("Masquerade", i.Masquerade)
 		}
 		if err == nil {
@@ -111,6 +114,28 @@ func validateAddrs(addrs []netip.Prefix) *FieldError {
 		case slices.ContainsFunc(addrs[:n], func(q netip.Prefix) bool { return q.Addr() == a }):
 			return &FieldError{field, fmt.Sprintf("is %v, an address that stands there already", p)}
 		}
+	}
+	return nil
+}
+
+// validateFloating wants addresses that a client can send to. Without a mark there
+// would be no telling which packets are to leave from them.
+func validateFloating(i Interface) *FieldError {
+	for n, a := range i.Floating {
+		field := fmt.Sprintf("Floating[%d]", n)
+		switch {
+		case !a.IsValid() || a.Is4In6() || a.Zone() != "":
+			return &FieldError{field, fmt.Sprintf("is %v: want an address without a zone", a)}
+		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast():
+			return &FieldError{field, fmt.Sprintf("is %v: want an address of one host that others can reach", a)}
+		case n > 0 && i.Floating[n-1].Compare(a) >= 0:
+			return &FieldError{field, fmt.Sprintf("is %v, which is out of order, or there twice: Config.Canonical sorts", a)}
+		case slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Contains(a) }):
+			return &FieldError{field, fmt.Sprintf("is %v, which is inside the tunnel", a)}
+		}
+	}
+	if len(i.Floating) > 0 && i.Mark == 0 {
+		return &FieldError{"Mark", "is 0: floating addresses need one, by which their packets are known"}
 	}
 	return nil
 }

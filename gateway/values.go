@@ -13,14 +13,15 @@ import (
 // IsZero says whether i asks for no interface at all.
 func (i Interface) IsZero() bool {
 	return i.Key.IsZero() && i.Port == 0 && len(i.Addrs) == 0 && i.MTU == 0 && i.Mark == 0 &&
-		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated
+		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated && len(i.Floating) == 0
 }
 
 // Equal says whether both ask for the same. An empty list is no list.
 func (i Interface) Equal(other Interface) bool {
 	return i.Key == other.Key && i.Port == other.Port && i.MTU == other.MTU && i.Mark == other.Mark &&
 		slices.Equal(i.Addrs, other.Addrs) && slices.Equal(i.Masquerade, other.Masquerade) &&
-		slices.Equal(i.Destinations, other.Destinations) && i.Isolated == other.Isolated
+		slices.Equal(i.Destinations, other.Destinations) && i.Isolated == other.Isolated &&
+		slices.Equal(i.Floating, other.Floating)
 }
 
 // String tells all but the key.
@@ -29,6 +30,13 @@ func (i Interface) String() string {
 	fmt.Fprintf(&b, "port %d, addresses %s, mtu %d", i.Port, list(i.Addrs), i.MTU)
 	if i.Mark != 0 {
 		fmt.Fprintf(&b, ", mark %#x", i.Mark)
+	}
+	if len(i.Floating) > 0 {
+		text := make([]string, len(i.Floating))
+		for n, a := range i.Floating {
+			text[n] = a.String()
+		}
+		fmt.Fprintf(&b, ", floating %s", strings.Join(text, ","))
 	}
 	if len(i.Masquerade) > 0 {
 		fmt.Fprintf(&b, ", masquerade %s", list(i.Masquerade))
@@ -115,6 +123,7 @@ func (s Status) Clone() Status {
 // Clone returns a copy that shares no memory with s.
 func (s State) Clone() State {
 	s.Interface = s.Interface.clone()
+	s.Owned = slices.Clone(s.Owned)
 	s.Routes = slices.Clone(s.Routes)
 	s.Problems = slices.Clone(s.Problems)
 	s.Peers = slices.Clone(s.Peers)
@@ -128,6 +137,7 @@ func (i Interface) clone() Interface {
 	i.Addrs = slices.Clone(i.Addrs)
 	i.Masquerade = slices.Clone(i.Masquerade)
 	i.Destinations = slices.Clone(i.Destinations)
+	i.Floating = slices.Clone(i.Floating)
 	return i
 }
 
@@ -144,6 +154,11 @@ func (c Config) Canonical() Config {
 	c = c.Clone()
 	slices.SortFunc(c.Interface.Addrs, netip.Prefix.Compare)
 	c.Interface.Addrs = slices.Compact(c.Interface.Addrs)
+	for n, a := range c.Interface.Floating {
+		c.Interface.Floating[n] = a.Unmap()
+	}
+	slices.SortFunc(c.Interface.Floating, netip.Addr.Compare)
+	c.Interface.Floating = slices.Compact(c.Interface.Floating)
 	c.Interface.Masquerade = masked(c.Interface.Masquerade)
 	c.Interface.Destinations = masked(c.Interface.Destinations)
 	for i := range c.Peers {
@@ -174,6 +189,10 @@ func comparePeers(a, b Peer) int { return a.Key.Compare(b.Key) }
 
 func findPeer(peers []Peer, key wgkey.Public) (int, bool) {
 	return slices.BinarySearchFunc(peers, key, func(p Peer, k wgkey.Public) int { return p.Key.Compare(k) })
+}
+
+func findPeerState(peers []PeerState, key wgkey.Public) (int, bool) {
+	return slices.BinarySearchFunc(peers, key, func(p PeerState, k wgkey.Public) int { return p.Key.Compare(k) })
 }
 
 // list joins prefixes for people.

@@ -54,6 +54,8 @@ type Origin struct {
 	Enrol func(at ...gateway.LocationID) gateway.ID
 	// Assign lets a gateway serve exactly these locations.
 	Assign func(id gateway.ID, at ...gateway.LocationID)
+	// Move says where a gateway is dialled, host:port; "": nowhere, as at first.
+	Move func(id gateway.ID, addr string)
 	// Revoke refuses a gateway from now on.
 	Revoke func(id gateway.ID)
 	// Grow adds a peer to a location, and Shrink removes one.
@@ -93,6 +95,7 @@ func (p *Plane) Origin() Origin {
 			return id
 		},
 		Assign: p.Assign,
+		Move:   p.Move,
 		Revoke: func(id gateway.ID) { p.Refuse(id, gateway.ErrRevoked) },
 		Grow: func(at gateway.LocationID) wgkey.Public {
 			peers++
@@ -112,7 +115,7 @@ type originCase struct {
 
 func originCases(open func(tb testing.TB) Origin) iter.Seq2[string, func(testing.TB)] {
 	return func(yield func(string, func(testing.TB)) bool) {
-		for _, c := range slices.Concat(watchCases(), streamCases(), reportCases()) {
+		for _, c := range slices.Concat(watchCases(), streamCases(), siblingCases(), reportCases()) {
 			if !yield(c.name, func(tb testing.TB) { c.test(tb, open(tb)) }) {
 				return
 			}

@@ -1,6 +1,7 @@
 package gatewaytest_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,6 +33,15 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		full      = "the first report of a process has to be full"
 		reasons   = "every reason crosses"
 		update    = "every field of an update crosses"
+		siblings  = "siblings come with the assignment"
+		anew      = "a change of siblings alone is told"
+		inOrder   = "siblings are in order"
+		others    = "a gateway is no sibling of itself"
+		stolen    = "who is revoked is nobody's sibling"
+		owned     = "siblings that a reader gets are its own"
+		once      = "assignments are not told again"
+		fields    = "every field of an assignment crosses"
+		crowdOf   = "an assignment of any size crosses as one"
 		report    = "every field of a report crosses"
 		question  = "who asks, where and with which revision crosses"
 		gone      = "a reader who has gone is noticed at the other end"
@@ -220,7 +230,7 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		{
 			"assignments are told once", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
 				return distorted{ControlPlane: o, assigned: func(ctx context.Context, id gateway.ID) assignments {
-					return func(yield func([]gateway.LocationID, error) bool) {
+					return func(yield func([]gateway.Assignment, error) bool) {
 						for at, err := range o.Assigned(ctx, id) {
 							if !yield(at, err) || err != nil {
 								return
@@ -230,18 +240,113 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 						}
 					}
 				}}
-			}, []string{assigned, revoked},
+			}, []string{assigned, revoked, anew, stolen, owned, once, fields, crowdOf},
 		},
 		{
 			"assignments are in no order", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
 				return distorted{ControlPlane: o, assigned: func(ctx context.Context, id gateway.ID) assignments {
-					return mapped(o.Assigned(ctx, id), func(at []gateway.LocationID, err error) ([]gateway.LocationID, error) {
+					return mapped(o.Assigned(ctx, id), func(at []gateway.Assignment, err error) ([]gateway.Assignment, error) {
 						at = slices.Clone(at)
 						slices.Reverse(at)
 						return at, err
 					})
 				}}
-			}, []string{assigned, update},
+			}, []string{assigned, fields, crowdOf},
+		},
+		{
+			"siblings are not told", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return onSiblings(o, func(seat, []gateway.Sibling) []gateway.Sibling { return nil })
+			}, []string{siblings, anew, inOrder, others, stolen, owned, once, fields, crowdOf},
+		},
+		{
+			"siblings are in no order", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return onSiblings(o, func(_ seat, s []gateway.Sibling) []gateway.Sibling {
+					slices.Reverse(s)
+					return s
+				})
+			}, []string{siblings, inOrder, owned, fields, crowdOf},
+		},
+		{
+			"a gateway is a sibling of its own", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return onSiblings(o, func(me seat, s []gateway.Sibling) []gateway.Sibling {
+					s = append(s, gateway.Sibling{ID: me.id})
+					slices.SortFunc(s, func(a, b gateway.Sibling) int { return cmp.Compare(a.ID, b.ID) })
+					return s
+				})
+			}, []string{siblings, anew, others, stolen, owned, once, fields, crowdOf},
+		},
+		{
+			"where siblings are dialled is lost", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return onSiblings(o, func(_ seat, s []gateway.Sibling) []gateway.Sibling {
+					for i := range s {
+						s[i].Addr = ""
+					}
+					return s
+				})
+			}, []string{siblings, anew, fields, crowdOf},
+		},
+		{
+			"siblings are as they were when the location was assigned", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return distorted{ControlPlane: o, assigned: func(ctx context.Context, id gateway.ID) assignments {
+					return func(yield func([]gateway.Assignment, error) bool) {
+						var last []gateway.LocationID
+						for list, err := range o.Assigned(ctx, id) {
+							now := places(list)
+							if err == nil && last != nil && slices.Equal(now, last) {
+								continue
+							}
+							if last = now; !yield(list, err) {
+								return
+							}
+						}
+					}
+				}}
+			}, []string{anew, stolen, owned, once},
+		},
+		{
+			"who was a sibling stays one", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				var mu sync.Mutex
+				ever := map[seat][]gateway.Sibling{}
+				return onSiblings(o, func(me seat, s []gateway.Sibling) []gateway.Sibling {
+					mu.Lock()
+					defer mu.Unlock()
+					if len(s) < len(ever[me]) {
+						return slices.Clone(ever[me])
+					}
+					ever[me] = slices.Clone(s)
+					return s
+				})
+			}, []string{anew, stolen},
+		},
+		{
+			"the lists of siblings are shared", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				var mu sync.Mutex
+				said := map[string][]gateway.Sibling{}
+				return onSiblings(o, func(me seat, s []gateway.Sibling) []gateway.Sibling {
+					mu.Lock()
+					defer mu.Unlock()
+					name := fmt.Sprint(me, s)
+					if said[name] == nil {
+						said[name] = s
+					}
+					return said[name]
+				})
+			}, []string{owned},
+		},
+		{
+			"assignments are told twice", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
+				return distorted{ControlPlane: o, assigned: func(ctx context.Context, id gateway.ID) assignments {
+					return func(yield func([]gateway.Assignment, error) bool) {
+						for list, err := range o.Assigned(ctx, id) {
+							for range 2 {
+								if !yield(list, err) {
+									return
+								}
+							}
+						}
+					}
+				}}
+			}, []string{once, fields, crowdOf},
 		},
 		{
 			"a stream ends without a reason", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {

@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"testing"
@@ -64,6 +65,25 @@ func crowdReports(tb testing.TB, link Link) {
 		return a.Key == b.Key && a.What == b.What && near(a.At, b.At)
 	}), "other problems, or in another order")
 	require.Equal(tb, want.Drifts, got[0].Drifts)
+}
+
+func crowdAssigned(tb testing.TB, link Link) {
+	const locations, siblings = 40, 1600
+	list := make([]gateway.Assignment, locations)
+	for i := range list {
+		list[i].Location = gateway.LocationID(fmt.Sprintf("location %04d", i))
+		for k := range siblings * (i % 2) { // one in two has none
+			s := gateway.Sibling{ID: gateway.ID(fmt.Sprintf("gateway %04d of %04d", k, i)), Addr: "gateway.example.org:7946"}
+			list[i].Siblings = append(list[i].Siblings, s)
+		}
+	}
+	said := [][]gateway.Assignment{list, list[:1], list[1:]}
+	r := assigned(tb, link(tb, &stub{at: said}), "gw")
+	for n, want := range said {
+		got := r.next()
+		require.Len(tb, got, len(want))
+		require.True(tb, same(want, got), "list %d has other siblings, or in another order", n)
+	}
 }
 
 func staleAndBack(tb testing.TB, link Link) {

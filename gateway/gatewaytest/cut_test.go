@@ -65,7 +65,7 @@ func (c *cuttable) until(ctx context.Context) (context.Context, func()) {
 }
 
 func (c *cuttable) Assigned(ctx context.Context, id gateway.ID) assignments {
-	return func(yield func([]gateway.LocationID, error) bool) {
+	return func(yield func([]gateway.Assignment, error) bool) {
 		inner, end := c.until(ctx)
 		defer end()
 		if inner.Err() != nil {

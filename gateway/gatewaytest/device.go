@@ -27,6 +27,10 @@ type Harness struct {
 	TakePort func(tb testing.TB, port uint16)
 	// Foreign puts an interface of the same name there that is somebody else's.
 	Foreign func(tb testing.TB)
+	// Own puts an address onto the same machine, such that it can be sent from when
+	// Own returns, or takes it away. The cases that need it are for devices that
+	// are a gateway.Owner.
+	Own func(tb testing.TB, addr netip.Addr, have bool)
 }
 
 // RunDevice checks a gateway.Device against the contract. open is called for
@@ -46,7 +50,7 @@ type deviceCase struct {
 
 // deviceCases yields the cases for devices whose Harness is like h.
 func deviceCases(h Harness, open func(tb testing.TB) Harness) iter.Seq2[string, func(testing.TB)] {
-	cases := slices.Concat(interfaceCases(), peerCases(), planCases())
+	cases := slices.Concat(interfaceCases(), peerCases(), planCases(), floatingCases())
 	if h.Talk != nil {
 		cases = append(cases, sessionCases()...)
 	}
@@ -55,6 +59,9 @@ func deviceCases(h Harness, open func(tb testing.TB) Harness) iter.Seq2[string, 
 	}
 	if h.Foreign != nil {
 		cases = append(cases, deviceCase{"an interface of somebody else is left alone", leavesForeign})
+	}
+	if h.Own != nil {
+		cases = append(cases, ownCases()...)
 	}
 	return func(yield func(string, func(testing.TB)) bool) {
 		for _, c := range cases {
@@ -107,6 +114,7 @@ func is(tb testing.TB, d gateway.Device, c gateway.Config) {
 	require.True(tb, s.Up, "the interface is not up")
 	require.True(tb, s.Forwarding, "nothing is forwarded")
 	require.True(tb, s.Filtered, "the filter is not as asked for")
+	require.True(tb, s.Sourced, "what is sent does not leave from floating addresses")
 	require.NotEmpty(tb, s.Backend)
 	have := s.Interface
 	have.Addrs = slices.DeleteFunc(have.Addrs, func(p netip.Prefix) bool {
@@ -143,6 +151,11 @@ func tidy(s gateway.State) gateway.State {
 	}
 	if len(s.Problems) == 0 {
 		s.Problems = nil
+	}
+	for _, list := range []*[]netip.Addr{&s.Interface.Floating, &s.Owned} {
+		if len(*list) == 0 {
+			*list = nil
+		}
 	}
 	for i := range s.Peers {
 		if len(s.Peers[i].AllowedIPs) == 0 {

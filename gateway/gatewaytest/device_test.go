@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -24,6 +25,8 @@ type faulty struct {
 	observe func(d *memdevice.Device, ctx context.Context, s *gateway.State) error
 	apply   func(d *memdevice.Device, ctx context.Context, p gateway.Plan) error
 	close   func(d *memdevice.Device) error
+	own     func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr
+	moved   func(has []netip.Addr)
 }
 
 func (f *faulty) Observe(ctx context.Context, s *gateway.State) error {
@@ -47,10 +50,18 @@ func (f *faulty) Close() error {
 	return f.Device.Close()
 }
 
+func (f *faulty) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+	if f.own != nil {
+		return f.own(f.Device, ctx, i)
+	}
+	return f.Device.Own(ctx, i)
+}
+
 // withFault opens harnesses whose devices have a fault.
 func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 	return func(testing.TB) gatewaytest.Harness {
 		d, f := memdevice.New(), fault()
+		var has []netip.Addr
 		return gatewaytest.Harness{
 			Open: func(testing.TB) gateway.Device {
 				mine := f
@@ -68,6 +79,16 @@ func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 				tb.Cleanup(d.TakePort(port))
 			},
 			Foreign: func(testing.TB) { d.SetForeign(true) },
+			Own: func(_ testing.TB, a netip.Addr, have bool) {
+				has = slices.DeleteFunc(has, func(b netip.Addr) bool { return a == b })
+				if have {
+					has = append(has, a)
+				}
+				d.SetOwned(has...)
+				if f.moved != nil {
+					f.moved(slices.Clone(has))
+				}
+			},
 		}
 	}
 }
@@ -98,6 +119,8 @@ func each(edit func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error)) 
 		return nil
 	}}
 }
+
+func set(p gateway.Peer) gateway.Step { return gateway.Step{Verb: gateway.Set, Peer: p} }
 
 func now(d *memdevice.Device) (s gateway.State) {
 	_ = d.Open().Observe(context.Background(), &s)
@@ -169,7 +192,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 		{
 			"isolation is never asked for later", func() faulty {
 				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
-					if s.Fields == gateway.FieldFilter {
+					if s.Fields&(gateway.FieldFilter|gateway.FieldMark|gateway.FieldCreate) == gateway.FieldFilter {
 						s.Interface.Isolated = now(d).Interface.Isolated
 					}
 					return gateway.Plan{s}, nil
@@ -179,7 +202,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 		{
 			"new destinations are added to those that are there", func() faulty {
 				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
-					if s.Fields == gateway.FieldFilter {
+					if s.Fields&(gateway.FieldFilter|gateway.FieldMark|gateway.FieldCreate) == gateway.FieldFilter {
 						had := now(d).Interface.Destinations
 						s.Interface.Destinations = append(without(had, s.Interface.Destinations), s.Interface.Destinations...)
 					}
@@ -257,6 +280,9 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 				"doing what is done is no error", "a step that fails lets the others through",
 				"random configurations are reached in one round", "changes of others leave a session alone",
 				"a port that is taken leaves nothing behind",
+				"floating addresses come, change and go", "a new handle finds floating addresses",
+				"an address that comes and goes is told", "an address that comes and goes is observed",
+				"who asks later is told at once", "a slow reader is told the newest only", "a context ends the telling",
 			},
 		},
 		{
@@ -280,7 +306,65 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 					}
 					return err
 				}}
-			}, []string{"a step that fails lets the others through", "a port that is taken leaves nothing behind"},
+			}, []string{
+				"a step that fails lets the others through", "a port that is taken leaves nothing behind",
+				"a kick moves the endpoint, and nothing else",
+			},
+		},
+		{
+			"a kick brings in a peer", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Verb == gateway.Kick && s.Peer.Endpoint.IsValid() && !there(d, s.Peer.Key) {
+						return gateway.Plan{set(s.Peer)}, nil
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"a kick moves the endpoint, and nothing else"},
+		},
+		{
+			"a kick takes the allowed IPs away", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Verb == gateway.Kick && there(d, s.Peer.Key) {
+						return gateway.Plan{set(s.Peer), s}, nil
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"a kick moves the endpoint, and nothing else", "a kick leaves session and counters alone"},
+		},
+		{
+			"a kick leaves a keepalive behind", func() faulty {
+				return each(func(_ *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Verb == gateway.Kick {
+						s.Peer.Keepalive = 25 * time.Second
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"a kick moves the endpoint, and nothing else", "a kick leaves session and counters alone"},
+		},
+		{
+			"a kick begins with nothing", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					for _, p := range now(d).Peers {
+						if s.Verb == gateway.Kick && p.Key == s.Peer.Key {
+							return gateway.Plan{
+								{Verb: gateway.Remove, Peer: s.Peer},
+								set(gateway.Peer{Key: p.Key, Preshared: p.Preshared, AllowedIPs: p.AllowedIPs}), s,
+							}, nil
+						}
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"a kick leaves session and counters alone"},
+		},
+		{
+			"nobody is kicked", func() faulty {
+				return each(func(_ *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Verb == gateway.Kick && s.Peer.Endpoint.IsValid() {
+						return nil, nil
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"a kick moves the endpoint, and nothing else", "a kick leaves session and counters alone"},
 		},
 		{
 			"removing what is not there is an error", func() faulty {
@@ -303,6 +387,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 				})
 			}, []string{
 				"destroy leaves nothing, however many peers there are", "random configurations are reached in one round",
+				"a new handle finds floating addresses",
 			},
 		},
 		{
@@ -313,7 +398,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 				}}
 			}, []string{
 				"a new handle finds everything", "close leaves everything and may be repeated",
-				"a new handle leaves sessions alone",
+				"a new handle leaves sessions alone", "a new handle finds floating addresses",
 			},
 		},
 		{
@@ -398,11 +483,224 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 				}}
 			}, []string{"an interface of somebody else is left alone"},
 		},
+		{
+			"new floating addresses are added to those that are there", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Fields&gateway.FieldSource != 0 && s.Fields&gateway.FieldCreate == 0 && len(s.Interface.Floating) > 0 {
+						had := now(d).Interface.Floating
+						s.Interface.Floating = slices.Concat(had, s.Interface.Floating)
+						slices.SortFunc(s.Interface.Floating, netip.Addr.Compare)
+						s.Interface.Floating = slices.Compact(s.Interface.Floating)
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{
+				"floating addresses come, change and go", "a new handle finds floating addresses", "each field changes alone",
+				"an address that comes and goes is observed", "random configurations are reached in one round",
+			},
+		},
+		{
+			"floating addresses stay when none are wanted", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if len(s.Interface.Floating) == 0 && s.Fields&gateway.FieldCreate == 0 {
+						s.Fields &^= gateway.FieldSource
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{
+				"floating addresses come, change and go", "each field changes alone", "random configurations are reached in one round",
+				"changes of others leave a session alone",
+			},
+		},
+		{
+			"a new mark leaves floating addresses behind", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Fields&gateway.FieldMark != 0 && s.Fields&gateway.FieldCreate == 0 && len(now(d).Interface.Floating) > 0 {
+						s.Fields &^= gateway.FieldSource
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{
+				"floating addresses come, change and go", "each field changes alone", "random configurations are reached in one round",
+				"changes of others leave a session alone",
+			},
+		},
+		{
+			"only the handle that set floating addresses knows them", func() faulty {
+				mine := map[*memdevice.Device]bool{}
+				return faulty{
+					observe: func(d *memdevice.Device, ctx context.Context, s *gateway.State) error {
+						err := d.Observe(ctx, s)
+						if !mine[d] {
+							s.Interface.Floating, s.Owned = nil, nil
+						}
+						return err
+					},
+					apply: func(d *memdevice.Device, ctx context.Context, p gateway.Plan) error {
+						for _, step := range p {
+							if step.Fields&gateway.FieldSource != 0 {
+								mine[d] = true
+							}
+						}
+						return d.Apply(ctx, p)
+					},
+				}
+			}, []string{
+				"a new handle finds floating addresses", "a new handle finds everything", "close leaves everything and may be repeated",
+				"an address that comes and goes is observed",
+			},
+		},
+		{
+			"the machine is said to have all floating addresses", func() faulty {
+				return faulty{
+					observe: func(d *memdevice.Device, ctx context.Context, s *gateway.State) error {
+						err := d.Observe(ctx, s)
+						s.Owned = append(s.Owned[:0], s.Interface.Floating...)
+						return err
+					},
+				}
+			}, []string{"floating addresses come, change and go", "an address that comes and goes is observed"},
+		},
+		{
+			"what leaves from elsewhere is not noticed to", func() faulty {
+				return faulty{
+					observe: func(d *memdevice.Device, ctx context.Context, s *gateway.State) error {
+						err := d.Observe(ctx, s)
+						s.Sourced = s.Sourced && len(s.Owned) == 0
+						return err
+					},
+				}
+			}, []string{"an address that comes and goes is observed"},
+		},
+		{
+			"what is told is what was there at first", func() faulty {
+				return faulty{own: func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+					first, out := <-d.Own(ctx, i), make(chan []netip.Addr)
+					go func() {
+						for {
+							select {
+							case out <- first:
+							case <-ctx.Done():
+								return
+							}
+						}
+					}()
+					return out
+				}}
+			}, []string{
+				"an address that comes and goes is told", "an address that comes and goes is observed", "who asks later is told at once",
+				"a slow reader is told the newest only",
+			},
+		},
+		{
+			"what is there already is not told", func() faulty {
+				return faulty{own: func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+					out := d.Own(ctx, i)
+					if first := <-out; len(first) > 0 {
+						return out
+					}
+					return d.Own(ctx, i)
+				}}
+			}, []string{"who asks later is told at once", "a slow reader is told the newest only"},
+		},
+		{
+			"addresses that nobody asked for are told", func() faulty {
+				return faulty{own: func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+					i.Floating = append([]netip.Addr{netip.MustParseAddr("198.51.100.99")}, i.Floating...)
+					return d.Own(ctx, i)
+				}}
+			}, []string{"an address that comes and goes is told"},
+		},
+		{
+			"a slow reader is told everything", func() faulty {
+				return backlog(1000)
+			}, []string{"a slow reader is told the newest only"},
+		},
+		{
+			"a slow reader is told the oldest", func() faulty {
+				return backlog(1)
+			}, []string{"an address that comes and goes is told", "a slow reader is told the newest only"},
+		},
+		{
+			"telling does not end", func() faulty {
+				return faulty{own: func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+					return d.Own(context.WithoutCancel(ctx), i)
+				}}
+			}, []string{"a context ends the telling"},
+		},
+		{
+			"the channel is closed in the end", func() faulty {
+				return faulty{own: func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+					in, out := d.Own(ctx, i), make(chan []netip.Addr)
+					go func() {
+						defer close(out)
+						for {
+							select {
+							case now := <-in:
+								select {
+								case out <- now:
+								case <-ctx.Done():
+									return
+								}
+							case <-ctx.Done():
+								return
+							}
+						}
+					}()
+					return out
+				}}
+			}, []string{"a context ends the telling"},
+		},
 	} {
 		t.Run(c.sin, func(t *testing.T) {
 			open := withFault(c.fault)
 			planted.Exactly(t, gatewaytest.DeviceCases(open(t), open), c.notice...)
 		})
+	}
+}
+
+// backlog tells all that was, one after the other, and what does not fit into it not
+// at all.
+func backlog(size int) faulty {
+	type reader struct {
+		ended func() error
+		asked []netip.Addr
+		last  []netip.Addr
+		out   chan []netip.Addr
+	}
+	var has []netip.Addr
+	var readers []*reader
+	tell := func(r *reader, always bool) {
+		var now []netip.Addr
+		for _, a := range r.asked {
+			if slices.Contains(has, a) {
+				now = append(now, a)
+			}
+		}
+		if slices.Equal(now, r.last) && !always {
+			return
+		}
+		r.last = now
+		select {
+		case r.out <- now:
+		default:
+		}
+	}
+	return faulty{
+		own: func(_ *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+			r := &reader{ended: ctx.Err, asked: i.Floating, out: make(chan []netip.Addr, size)}
+			readers = append(readers, r)
+			tell(r, true)
+			return r.out
+		},
+		moved: func(now []netip.Addr) {
+			has = now
+			for _, r := range readers {
+				if r.ended() == nil {
+					tell(r, false)
+				}
+			}
+		},
 	}
 }
 

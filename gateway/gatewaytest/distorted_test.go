@@ -10,7 +10,7 @@ import (
 
 type (
 	updates     = iter.Seq2[gateway.Update, error]
-	assignments = iter.Seq2[[]gateway.LocationID, error]
+	assignments = iter.Seq2[[]gateway.Assignment, error]
 )
 
 // distorted is a control plane that distorts what another one says.
@@ -61,6 +61,35 @@ func onUpdates(change func(gateway.Update, error) (gateway.Update, error)) func(
 				return mapped(o.Watch(ctx, id, at, have), change)
 			}}
 	}
+}
+
+// seat is a gateway at a location.
+type seat struct {
+	id gateway.ID
+	at gateway.LocationID
+}
+
+// places are the locations of assignments, and never nil.
+func places(list []gateway.Assignment) []gateway.LocationID {
+	at := []gateway.LocationID{}
+	for _, a := range list {
+		at = append(at, a.Location)
+	}
+	return at
+}
+
+// onSiblings distorts the siblings of each assignment.
+func onSiblings(o gateway.ControlPlane, change func(seat, []gateway.Sibling) []gateway.Sibling) gateway.ControlPlane {
+	return distorted{ControlPlane: o, assigned: func(ctx context.Context, id gateway.ID) assignments {
+		return mapped(o.Assigned(ctx, id), func(list []gateway.Assignment, err error) ([]gateway.Assignment, error) {
+			out := make([]gateway.Assignment, len(list))
+			for i, a := range list {
+				out[i] = a.Clone() // of a stub, what it says next
+				out[i].Siblings = change(seat{id, a.Location}, out[i].Siblings)
+			}
+			return out, err
+		})
+	}}
 }
 
 // queued reads on whether or not somebody takes what it read.

@@ -7,4 +7,5 @@ var (
 	OriginCases = originCases
 	CutCases    = cutCases
 	KeeperCases = keeperCases
+	TalkCases   = talkCases
 )

@@ -36,8 +36,9 @@ func observesAbsent(tb testing.TB, h Harness) {
 	s.Backend, s.Problems = "", nil
 	require.Empty(tb, s.Peers)
 	require.Empty(tb, s.Routes)
+	require.Empty(tb, s.Owned)
 	require.True(tb, s.Interface.IsZero())
-	s.Peers, s.Routes, s.Interface = nil, nil, gateway.Interface{}
+	s.Peers, s.Routes, s.Owned, s.Interface = nil, nil, nil, gateway.Interface{}
 	require.Equal(tb, gateway.State{}, s, "all else is zero")
 	require.NotEmpty(tb, backend)
 }
@@ -46,8 +47,10 @@ func observesAbsent(tb testing.TB, h Harness) {
 func State() gateway.State {
 	s := gateway.State{
 		Exists: true, Up: true, Backend: "nonsense", Interface: Interface(), Filtered: true, Forwarding: true,
+		Owned: floatingAddrs(), Sourced: true,
 		Routes: Prefixes("203.0.113.0/24"), Problems: []string{"nonsense"},
 	}
+	s.Interface.Floating = floatingAddrs()
 	for _, p := range Peers(5) {
 		s.Peers = append(s.Peers, gateway.PeerState{
 			Key: p.Key, Preshared: PresharedKey(1), AllowedIPs: Prefixes("203.0.113.0/24", "2001:db8::/32"),
@@ -72,6 +75,7 @@ func makesInterface(tb testing.TB, h Harness) {
 func rich() gateway.Config {
 	c := Config(4)
 	c.Interface.Mark = 0x77
+	c.Interface.Floating = floatingAddrs()[1:3]
 	c.Interface.Destinations = Prefixes("10.60.0.0/22", "192.0.2.53/32", "fd60::/64")
 	c.Interface.Isolated = true
 	c.Peers[0].Preshared = PresharedKey(1)
@@ -89,6 +93,9 @@ func changesFields(tb testing.TB, h Harness) {
 		func(i *gateway.Interface) { i.Key = PrivateKey(-1) },
 		func(i *gateway.Interface) { i.Port++ },
 		func(i *gateway.Interface) { i.MTU = 1280 },
+		func(i *gateway.Interface) { i.Mark = 0x78 },
+		func(i *gateway.Interface) { i.Floating = floatingAddrs()[:1] },
+		func(i *gateway.Interface) { i.Floating = nil },
 		func(i *gateway.Interface) { i.Mark = 0 },
 		func(i *gateway.Interface) { i.Addrs = Prefixes("10.20.0.1/16") },
 		func(i *gateway.Interface) { i.Addrs = Prefixes("fd20::2/64") },

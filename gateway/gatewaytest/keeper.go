@@ -117,6 +117,6 @@ func (k *Keeper) Kill() *Keeper {
 }
 
 func cloneKept(k gateway.Kept) gateway.Kept {
-	k.Config = k.Config.Clone()
+	k.Config, k.Siblings = k.Config.Clone(), slices.Clone(k.Siblings)
 	return k
 }

@@ -78,6 +78,19 @@ func TestKeeperSuiteFindsFaults(t *testing.T) {
 				"what it was given and what it gives are not its own memory", "a context that has ended changes nothing",
 			},
 		},
+		"siblings are lost": {
+			careless{keep: func(k *gateway.Kept) { k.Siblings = nil }},
+			[]string{all, "what it was given and what it gives are not its own memory"},
+		},
+		"where a sibling is dialled is lost": {
+			careless{load: func(all []gateway.Kept) {
+				for _, k := range all {
+					for i := range k.Siblings {
+						k.Siblings[i].Addr = ""
+					}
+				}
+			}}, []string{all, "what it was given and what it gives are not its own memory"},
+		},
 		"preshared keys are lost": {
 			careless{load: func(all []gateway.Kept) {
 				for _, k := range all {

@@ -73,6 +73,7 @@ func keeps(tb testing.TB, k gateway.Keeper, want ...gateway.Kept) {
 		require.Equal(tb, want[i].Location, got[i].Location)
 		require.True(tb, want[i].Heard.Equal(got[i].Heard), "%s: heard at %v, want %v", want[i].Location, got[i].Heard, want[i].Heard)
 		require.True(tb, want[i].Config.Canonical().Equal(got[i].Config), "%s is not as it was", want[i].Location)
+		require.True(tb, slices.Equal(want[i].Siblings, got[i].Siblings), "%s has siblings %v, want %v", want[i].Location, got[i].Siblings, want[i].Siblings)
 	}
 }
 
@@ -84,6 +85,7 @@ func keepsNothing(tb testing.TB, k gateway.Keeper, again func() gateway.Keeper) 
 func keepsAll(tb testing.TB, k gateway.Keeper, again func() gateway.Keeper) {
 	full := gateway.Kept{Location: "b", Config: filled[gateway.Config](tb, new(int)), Heard: heard(1)}
 	full.Config = full.Config.Canonical()
+	full.Siblings = filled[[]gateway.Sibling](tb, new(int))
 	ended := gateway.Kept{Location: "c", Config: gateway.Config{Revision: gateway.Revision{Epoch: 1, Number: 2}}, Heard: heard(2)}
 	require.NoError(tb, k.Keep(tb.Context(), full))
 	require.NoError(tb, k.Keep(tb.Context(), ended))
@@ -91,7 +93,10 @@ func keepsAll(tb testing.TB, k gateway.Keeper, again func() gateway.Keeper) {
 	k = again()
 	keeps(tb, k, full, ended)
 	for n := range 20 {
-		next := gateway.Kept{Location: "a", Config: RandomConfig().Example(n), Heard: heard(n)}
+		next := gateway.Kept{Location: "a", Config: RandomConfig().Example(n), Heard: heard(n), Siblings: make([]gateway.Sibling, n%3)}
+		for i := range next.Siblings {
+			next.Siblings[i] = gateway.Sibling{ID: gateway.ID(strings.Repeat("gw", n*i+1)), Addr: strings.Repeat("a", n*20)}
+		}
 		require.NoError(tb, k.Keep(tb.Context(), next))
 		keeps(tb, again(), next, full, ended)
 	}
@@ -128,20 +133,21 @@ func keepsNames(tb testing.TB, k gateway.Keeper, again func() gateway.Keeper) {
 }
 
 func keepsCopies(tb testing.TB, k gateway.Keeper, _ func() gateway.Keeper) {
-	want := gateway.Kept{Location: "a", Config: Config(2), Heard: heard(1)}
-	given := want
-	given.Config = want.Config.Clone()
-	spoil := func(c gateway.Config) {
+	want := gateway.Kept{Location: "a", Config: Config(2), Heard: heard(1), Siblings: []gateway.Sibling{{ID: "gw2", Addr: addr(2)}}}
+	given := cloneKept(want)
+	spoil := func(k gateway.Kept) {
+		c := k.Config
+		k.Siblings[0] = gateway.Sibling{}
 		c.Peers[0].AllowedIPs[0] = Prefixes("192.0.2.0/24")[0]
 		c.Peers[1], c.Interface.Addrs[0] = gateway.Peer{}, Prefixes("192.0.2.1/24")[0]
 	}
 	require.NoError(tb, k.Keep(tb.Context(), given))
 	require.True(tb, given.Config.Equal(want.Config), "it wrote to what it was given")
-	spoil(given.Config)
+	spoil(given)
 	got, err := k.Load(tb.Context())
 	require.NoError(tb, err)
 	require.Len(tb, got, 1)
-	spoil(got[0].Config)
+	spoil(got[0])
 	keeps(tb, k, want)
 }
 

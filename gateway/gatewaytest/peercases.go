@@ -16,6 +16,7 @@ func peerCases() []deviceCase {
 		{"set replaces the allowed IPs", setReplaces},
 		{"set changes the keepalive and the preshared key", setChanges},
 		{"an endpoint is taken when the peer is added, and only then", endpointOnce},
+		{"a kick moves the endpoint, and nothing else", kickMoves},
 		{"removed and set in one plan, a peer is another one", removedAndSet},
 		{"what is removed is gone", removes},
 		{"many peers and many prefixes at once", manyPeers},
@@ -99,6 +100,48 @@ func endpointOnce(tb testing.TB, h Harness) {
 	c.Peers[1].Endpoint = netip.AddrPort{}
 	do(tb, d, remove(c.Peers[1].Key), set(c.Peers[1]))
 	require.Equal(tb, netip.AddrPort{}, peerOf(tb, d, c.Peers[1].Key).Endpoint, "an endpoint outlived its peer")
+}
+
+func kickMoves(tb testing.TB, h Harness) {
+	d := h.Open(tb)
+	c := Config(80) // more than one message
+	c.Peers[3].Keepalive = 7 * time.Second
+	reach(tb, d, c)
+	at := func(i int) netip.AddrPort { // where nothing is
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), 9)
+	}
+	kick := func(i int) gateway.Step {
+		return gateway.Step{Verb: gateway.Kick, Peer: gateway.Peer{Key: c.Peers[i].Key, Endpoint: at(i), Keepalive: c.Peers[i].Keepalive}}
+	}
+	var p gateway.Plan
+	for i := range 70 {
+		p = append(p, kick(i))
+	}
+	do(tb, d, p...)
+	is(tb, d, c)
+	for i := range c.Peers {
+		want := netip.AddrPort{}
+		if i < 70 {
+			want = at(i)
+		}
+		require.Equal(tb, want, peerOf(tb, d, c.Peers[i].Key).Endpoint)
+	}
+
+	// In the order of the plan, and never one who is not there.
+	fresh := Peer(99)
+	stranger := gateway.Step{Verb: gateway.Kick, Peer: gateway.Peer{Key: PrivateKey(98).Public(), Endpoint: at(1)}}
+	do(tb, d, remove(c.Peers[0].Key), kick(0), set(fresh), gateway.Step{Verb: gateway.Kick, Peer: gateway.Peer{Key: fresh.Key, Endpoint: at(9)}}, stranger)
+	c.Peers = append(c.Peers[1:], fresh)
+	is(tb, d, c.Canonical())
+	require.Equal(tb, at(9), peerOf(tb, d, fresh.Key).Endpoint)
+
+	nowhere := kick(1)
+	nowhere.Peer.Endpoint = netip.AddrPort{}
+	var failed *gateway.ApplyError
+	require.ErrorAs(tb, d.Apply(tb.Context(), gateway.Plan{kick(2), nowhere, kick(4)}), &failed, "it went nowhere, and nobody says so")
+	require.Len(tb, failed.Failed, 1)
+	require.Error(tb, failed.Failed[1])
+	is(tb, d, c.Canonical())
 }
 
 func removedAndSet(tb testing.TB, h Harness) {

@@ -89,7 +89,7 @@ func needsInterface(tb testing.TB, h Harness) {
 }
 
 func convergesAtRandom(tb testing.TB, h Harness) {
-	const rounds = 40
+	const rounds = 60
 	d, stranger := h.Open(tb), h.Open(tb)
 	wants, strange := RandomConfig(), RandomPlan()
 	for seed := range rounds {

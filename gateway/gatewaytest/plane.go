@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -40,8 +41,9 @@ type seat struct {
 
 // member is one gateway.
 type member struct {
-	err error // it is refused with that
-	at  []gateway.LocationID
+	err  error // it is refused with that
+	at   []gateway.LocationID
+	addr string // where it is dialled
 }
 
 // history is what a location was, by number.
@@ -77,7 +79,8 @@ func (s *store) change(edit func()) {
 	s.changed = make(chan struct{})
 }
 
-// Assign makes a gateway known, and assigns it exactly these locations.
+// Assign makes a gateway known, and assigns it exactly these locations. Gateways
+// of one location are siblings.
 func (p *Plane) Assign(id gateway.ID, at ...gateway.LocationID) {
 	p.change(func() {
 		m := p.gateways[id]
@@ -87,6 +90,11 @@ func (p *Plane) Assign(id gateway.ID, at ...gateway.LocationID) {
 		}
 		m.err, m.at = nil, slices.Sorted(slices.Values(at))
 	})
+}
+
+// Move says where a gateway that is known is dialled; "" is nowhere, as at first.
+func (p *Plane) Move(id gateway.ID, addr string) {
+	p.change(func() { p.gateways[id].addr = addr })
 }
 
 // Refuse refuses a gateway that was known, with ErrRevoked or another reason.
@@ -203,25 +211,28 @@ func (p *Plane) member(id gateway.ID) (*member, error) {
 }
 
 // Assigned implements gateway.ControlPlane.
-func (p *Plane) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(yield func([]gateway.LocationID, error) bool) {
-		var last []gateway.LocationID
+func (p *Plane) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
+		var last []gateway.Assignment
 		for first := true; ctx.Err() == nil; {
 			p.mu.Lock()
 			changed := p.changed
 			m, err := p.member(id)
-			var at []gateway.LocationID
+			var list []gateway.Assignment
 			if err == nil {
-				at = append([]gateway.LocationID{}, m.at...)
+				list = p.assignments(id, m)
 			}
 			p.mu.Unlock()
 			switch {
 			case err != nil:
 				yield(nil, fmt.Errorf("gatewaytest: assigned to %q: %w", id, err))
 				return
-			case first || !slices.Equal(at, last):
-				first, last = false, slices.Clone(at)
-				if !yield(at, nil) {
+			case first || !same(list, last):
+				first, last = false, nil
+				for _, a := range list {
+					last = append(last, a.Clone())
+				}
+				if !yield(list, nil) {
 					return
 				}
 				continue
@@ -229,6 +240,21 @@ func (p *Plane) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway
 			await(ctx, changed)
 		}
 	}
+}
+
+// assignments returns what a gateway is told, and never nil. The caller holds mu.
+func (p *Plane) assignments(id gateway.ID, m *member) []gateway.Assignment {
+	list := make([]gateway.Assignment, 0, len(m.at))
+	for _, at := range m.at {
+		a := gateway.Assignment{Location: at}
+		for _, other := range slices.Sorted(maps.Keys(p.gateways)) {
+			if o := p.gateways[other]; other != id && o.err == nil && slices.Contains(o.at, at) {
+				a.Siblings = append(a.Siblings, gateway.Sibling{ID: other, Addr: o.addr})
+			}
+		}
+		list = append(list, a)
+	}
+	return list
 }
 
 // Watch implements gateway.ControlPlane.

@@ -48,7 +48,7 @@ func RandomConfig() *rapid.Generator[gateway.Config] {
 
 func randomInterface() *rapid.Generator[gateway.Interface] {
 	return rapid.Custom(func(t *rapid.T) gateway.Interface {
-		return gateway.Interface{
+		i := gateway.Interface{
 			Key:  PrivateKey(rapid.IntRange(-1, 0).Draw(t, "key")),
 			Port: rapid.Uint16Range(51820, 51822).Draw(t, "port"),
 			Addrs: rapid.SampledFrom([][]netip.Prefix{
@@ -68,6 +68,12 @@ func randomInterface() *rapid.Generator[gateway.Interface] {
 			}).Draw(t, "destinations"),
 			Isolated: rapid.Bool().Draw(t, "isolated"),
 		}
+		all := floatingAddrs()
+		i.Floating = rapid.SampledFrom([][]netip.Addr{nil, nil, all[:1], all[1:], {all[0], all[2]}}).Draw(t, "floating")
+		if len(i.Floating) > 0 && i.Mark == 0 {
+			i.Mark = 0x78
+		}
+		return i
 	})
 }
 
@@ -93,7 +99,7 @@ func RandomPlan() *rapid.Generator[gateway.Plan] {
 		n := rapid.IntRange(0, len(keys)-1).Draw(t, "key")
 		prefix := rapid.SampledFrom(worldPrefixes())
 		s := gateway.Step{Verb: rapid.SampledFrom([]gateway.Verb{
-			gateway.Remove, gateway.Set, gateway.Set, gateway.Set, gateway.Unroute, gateway.Route, gateway.Configure,
+			gateway.Remove, gateway.Set, gateway.Set, gateway.Set, gateway.Unroute, gateway.Route, gateway.Configure, gateway.Kick,
 		}).Draw(t, "verb")}
 		switch s.Verb {
 		case gateway.Remove:
@@ -102,6 +108,8 @@ func RandomPlan() *rapid.Generator[gateway.Plan] {
 			allowed := rapid.SliceOfNDistinct(prefix, 0, 4, rapid.ID).Draw(t, "allowed")
 			slices.SortFunc(allowed, netip.Prefix.Compare)
 			s.Peer = randomPeer(n, keys[n], allowed).Draw(t, "row")
+		case gateway.Kick:
+			s.Peer = randomPeer(n, keys[n], nil).Draw(t, "row")
 		case gateway.Configure:
 			s.Interface = randomInterface().Draw(t, "interface")
 			s.Fields = gateway.Fields(rapid.Uint16().Draw(t, "fields")) & gateway.FieldsAll &^ gateway.FieldCreate

@@ -1,6 +1,7 @@
 package gatewaytest
 
 import (
+	"net/netip"
 	"testing"
 	"time"
 
@@ -16,6 +17,7 @@ func sessionCases() []deviceCase {
 		{"set leaves session, endpoint and counters alone", setKeepsSession},
 		{"changes of others leave a session alone", othersKeepSession},
 		{"a new handle leaves sessions alone", adoptKeepsSession},
+		{"a kick leaves session and counters alone", kickKeepsSession},
 		{"removed and set again, a peer starts from nothing", removalWipes},
 	}
 }
@@ -79,6 +81,7 @@ func othersKeepSession(tb testing.TB, h Harness) {
 	reach(tb, d, fresh)
 	kept(tb, before, peerOf(tb, d, p.Key))
 	fresh.Interface.MTU, fresh.Interface.Mark, fresh.Interface.Masquerade = 1300, 0x99, nil
+	fresh.Interface.Floating = floatingAddrs()
 	fresh.Interface.Destinations, fresh.Interface.Isolated = Prefixes("10.60.0.0/16"), true
 	reach(tb, d, fresh)
 	kept(tb, before, peerOf(tb, d, p.Key))
@@ -94,6 +97,18 @@ func adoptKeepsSession(tb testing.TB, h Harness) {
 	again := h.Open(tb)
 	is(tb, again, c)
 	kept(tb, before, peerOf(tb, again, p.Key))
+}
+
+func kickKeepsSession(tb testing.TB, h Harness) {
+	d, c, p := talker(tb, h)
+	before := peerOf(tb, d, p.Key)
+	elsewhere := netip.MustParseAddrPort("192.0.2.77:77")
+	do(tb, d, gateway.Step{Verb: gateway.Kick, Peer: gateway.Peer{Key: p.Key, Endpoint: elsewhere, Keepalive: p.Keepalive}})
+	after := peerOf(tb, d, p.Key)
+	require.Equal(tb, elsewhere, after.Endpoint)
+	before.Endpoint = elsewhere
+	kept(tb, before, after)
+	is(tb, d, c)
 }
 
 func removalWipes(tb testing.TB, h Harness) {

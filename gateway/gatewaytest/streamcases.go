@@ -1,8 +1,6 @@
 package gatewaytest
 
 import (
-	"context"
-	"iter"
 	"testing"
 	"time"
 
@@ -42,7 +40,7 @@ func watchEnds(tb testing.TB, o Origin) {
 	f.cancel() // it has nothing to say now, and has to notice all the same
 	_ = f.end()
 
-	a := read(tb, func(ctx context.Context) iter.Seq2[[]gateway.LocationID, error] { return o.Assigned(ctx, id) })
+	a := assigned(tb, o, id)
 	a.next()
 	a.cancel()
 	_ = a.end()
@@ -99,16 +97,25 @@ func secondWatch(tb testing.TB, o Origin) {
 func assignments(tb testing.TB, o Origin) {
 	a, b := o.Found(), o.Found()
 	id := o.Enrol(b)
-	r := read(tb, func(ctx context.Context) iter.Seq2[[]gateway.LocationID, error] { return o.Assigned(ctx, id) })
-	require.Equal(tb, []gateway.LocationID{b}, r.next())
+	r := assigned(tb, o, id)
+	require.Equal(tb, []gateway.LocationID{b}, places(r.next()))
 	for _, want := range [][]gateway.LocationID{{min(a, b), max(a, b)}, {a}, {}} {
 		o.Assign(id, want...)
-		got := r.next()
+		got := places(r.next())
 		for len(got) != len(want) {
-			got = r.next()
+			got = places(r.next())
 		}
-		require.Equal(tb, want, append([]gateway.LocationID{}, got...), "not in order, or not what was assigned")
+		require.Equal(tb, want, got, "not in order, or not what was assigned")
 	}
+}
+
+// places are the locations of assignments.
+func places(list []gateway.Assignment) []gateway.LocationID {
+	at := []gateway.LocationID{}
+	for _, a := range list {
+		at = append(at, a.Location)
+	}
+	return at
 }
 
 func unassigned(tb testing.TB, o Origin) {
@@ -130,7 +137,7 @@ func revokedGateway(tb testing.TB, o Origin) {
 	id, at := office(o, 1)
 	f := follow(tb, o, id, at, gateway.Config{})
 	f.reach(o.Config(at))
-	a := read(tb, func(ctx context.Context) iter.Seq2[[]gateway.LocationID, error] { return o.Assigned(ctx, id) })
+	a := assigned(tb, o, id)
 	a.next()
 	o.Revoke(id)
 	require.ErrorIs(tb, f.end(), gateway.ErrRevoked)
@@ -142,7 +149,6 @@ func revokedGateway(tb testing.TB, o Origin) {
 func refused(tb testing.TB, plane gateway.ControlPlane, id gateway.ID, at gateway.LocationID, want error) {
 	tb.Helper()
 	require.ErrorIs(tb, follow(tb, plane, id, at, gateway.Config{}).end(), want)
-	a := read(tb, func(ctx context.Context) iter.Seq2[[]gateway.LocationID, error] { return plane.Assigned(ctx, id) })
-	require.ErrorIs(tb, a.end(), want)
+	require.ErrorIs(tb, assigned(tb, plane, id).end(), want)
 	require.ErrorIs(tb, plane.Report(tb.Context(), id, at, gateway.Status{Epoch: 1, Full: true}), want)
 }

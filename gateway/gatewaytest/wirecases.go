@@ -28,11 +28,13 @@ func wireCases() []wireCase {
 	return []wireCase{
 		{"every reason crosses", reasonsCross},
 		{"every field of an update crosses", updatesCross},
+		{"every field of an assignment crosses", assignmentsCross},
 		{"every field of a report crosses", reportsCross},
 		{"who asks, where and with which revision crosses", questionsCross},
 		{"a reader who has gone is noticed at the other end", goneReader},
 		{"an update of any size crosses as one", crowdCrosses},
 		{"a report of any size crosses as one", crowdReports},
+		{"an assignment of any size crosses as one", crowdAssigned},
 		{"a plane that is stale says so, and is gone on with later", staleAndBack},
 		{"another history begins in the middle of a stream", anotherHistory},
 	}
@@ -42,16 +44,18 @@ func wireCases() []wireCase {
 type stub struct {
 	err     error
 	updates []gateway.Update
-	at      []gateway.LocationID
+	at      [][]gateway.Assignment
 	report  func(gateway.ID, gateway.LocationID, gateway.Status)
 	watched func(gateway.ID, gateway.LocationID, gateway.Revision)
 	left    chan struct{} // closed when a watch ends
 }
 
-func (s *stub) Assigned(ctx context.Context, _ gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(yield func([]gateway.LocationID, error) bool) {
-		if s.at != nil && !yield(s.at, nil) {
-			return
+func (s *stub) Assigned(ctx context.Context, _ gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
+		for _, list := range s.at {
+			if !yield(list, nil) {
+				return
+			}
 		}
 		if s.err != nil {
 			yield(nil, s.err)
@@ -117,7 +121,7 @@ func reasonsCross(tb testing.TB, link Link) {
 func equal(tb testing.TB, want, got any) {
 	tb.Helper()
 	require.Empty(tb, cmp.Diff(want, got,
-		cmpopts.EquateComparable(wgkey.Private{}, wgkey.Preshared{}, netip.Prefix{}, netip.AddrPort{}),
+		cmpopts.EquateComparable(wgkey.Private{}, wgkey.Preshared{}, netip.Prefix{}, netip.Addr{}, netip.AddrPort{}),
 		cmpopts.EquateApproxTime(2*time.Second), cmpopts.EquateEmpty()))
 }
 
@@ -135,11 +139,19 @@ func updatesCross(tb testing.TB, link Link) {
 		equal(tb, want, f.next())
 	}
 	require.Nil(tb, updates[1].Interface)
+}
 
-	at := []gateway.LocationID{"a", "b"}
-	plane := link(tb, &stub{at: at})
-	r := read(tb, func(ctx context.Context) iter.Seq2[[]gateway.LocationID, error] { return plane.Assigned(ctx, "gw") })
-	require.Equal(tb, at, r.next())
+func assignmentsCross(tb testing.TB, link Link) {
+	n := 0
+	said := [][]gateway.Assignment{
+		{filled[gateway.Assignment](tb, &n), {Location: "text z"}},
+		{},
+		{{Location: "b", Siblings: []gateway.Sibling{{ID: "gw2"}}}},
+	}
+	r := assigned(tb, link(tb, &stub{at: said}), "gw")
+	for _, want := range said {
+		equal(tb, want, r.next())
+	}
 }
 
 func reportsCross(tb testing.TB, link Link) {
@@ -210,6 +222,9 @@ func fill(tb testing.TB, v reflect.Value, n *int) {
 		return
 	case netip.Prefix:
 		v.Set(reflect.ValueOf(netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(*n), 1}), 32)))
+		return
+	case netip.Addr:
+		v.Set(reflect.ValueOf(netip.AddrFrom4([4]byte{198, 51, 100, byte(*n)})))
 		return
 	case netip.AddrPort:
 		v.Set(reflect.ValueOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(*n)}), uint16(*n))))

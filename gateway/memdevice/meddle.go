@@ -45,7 +45,9 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 	defer l.mu.Unlock()
 	var s gateway.State
 	l.observe(&s)
+	before := s.Clone()
 	edit(&s)
+	l.floating.meddle(before, s)
 	if !s.Exists {
 		l.destroy()
 		return
@@ -56,6 +58,7 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 	l.exists, l.up, l.forward, l.filter = true, s.Up, s.Forwarding, s.Filtered
 	l.iface, l.self = s.Interface, s.Interface.Key.Public()
 	l.iface.Masquerade, l.iface.Destinations = slices.Clone(s.Interface.Masquerade), slices.Clone(s.Interface.Destinations)
+	l.iface.Floating = slices.Clone(s.Interface.Floating)
 	clear(l.routes)
 	for _, r := range s.Routes {
 		if s.Up {
@@ -68,6 +71,14 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 		have := l.peers.byKey[p.Key]
 		have.Endpoint, have.Handshake, have.Rx, have.Tx = p.Endpoint, p.Handshake, p.Rx, p.Tx
 	}
+}
+
+// OnKick has kicked called, with the Device locked, with each peer that is there
+// and gets a Kick: whoever plays the peer answers later, with Hear. nil ends that.
+func (d *Device) OnKick(kicked func(gateway.Peer)) {
+	d.link.mu.Lock()
+	defer d.link.mu.Unlock()
+	d.link.kicked = kicked
 }
 
 // SetForeign says whether the interface of this name is somebody else's.

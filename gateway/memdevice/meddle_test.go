@@ -139,3 +139,48 @@ func Example() {
 	// 1 steps
 	// 0 steps
 }
+
+func TestFloatingAddressesAreMeddledWith(t *testing.T) {
+	d := made(t, 1)
+	one, two := netip.MustParseAddr("198.51.100.10"), netip.MustParseAddr("198.51.100.11")
+	c := gatewaytest.Config(1)
+	c.Interface.Mark, c.Interface.Floating = 7, []netip.Addr{one, two}
+	sick := errors.New("sick")
+	d.FailSteps(func(s gateway.Step) error {
+		if s.Fields&gateway.FieldSource != 0 {
+			return sick
+		}
+		return nil
+	})
+	plan := gateway.Diff(c, state(t, d))
+	require.ErrorIs(t, d.Apply(t.Context(), plan), sick)
+	require.Empty(t, state(t, d).Interface.Floating)
+	d.FailSteps(nil)
+	require.NoError(t, d.Apply(t.Context(), plan))
+
+	owned := d.Own(t.Context(), c.Interface)
+	require.Empty(t, <-owned)
+	d.SetOwned(two, netip.MustParseAddr("192.0.2.1"))
+	require.Equal(t, []netip.Addr{two}, <-owned)
+	d.Meddle(func(s *gateway.State) { s.Owned = []netip.Addr{one} })
+	require.Equal(t, []netip.Addr{one}, <-owned)
+	require.Equal(t, []netip.Addr{one}, state(t, d).Owned)
+	require.Empty(t, gateway.Diff(c, state(t, d)), "addresses are nobody's to repair")
+
+	for _, strange := range []func(*gateway.State){
+		func(s *gateway.State) { s.Sourced = false },
+		func(s *gateway.State) { s.Interface.Mark, s.Sourced = 8, false },
+		func(s *gateway.State) { s.Interface.Floating = nil },
+	} {
+		d.Meddle(strange)
+		plan = gateway.Diff(c, state(t, d))
+		require.Len(t, plan, 1)
+		require.NotZero(t, plan[0].Fields&gateway.FieldSource)
+		require.NoError(t, d.Apply(t.Context(), plan))
+		require.Empty(t, gateway.Diff(c, state(t, d)))
+	}
+	require.NoError(t, d.Close())
+	d.SetOwned()
+	require.Empty(t, <-owned, "it goes on until its context ends")
+	require.Empty(t, d.Own(t.Context(), c.Interface), "a closed handle tells nothing")
+}

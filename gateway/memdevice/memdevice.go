@@ -4,7 +4,7 @@
 // seconds. It passes gatewaytest.RunDevice, as the real ones do.
 //
 // Tests meddle with it: [Device.Meddle] and [Device.Hear] are what others and
-// peers do to an interface, [Device.FailSteps], [Device.FailObserve] and
+// peers do to an interface, [Device.SetOwned] moves addresses, [Device.FailSteps], [Device.FailObserve] and
 // [Device.Block] are a system that is sick.
 //
 // It carries no packets.
@@ -25,7 +25,10 @@ import (
 // Backend is what State.Backend says of a Device of this package.
 const Backend = "memory"
 
-var _ gateway.Device = (*Device)(nil)
+var (
+	_ gateway.Device = (*Device)(nil)
+	_ gateway.Owner  = (*Device)(nil)
+)
 
 // Device is a handle on an interface in memory. It is safe for concurrent use,
 // although a gateway.Device need not be: tests meddle while a reconciler works.
@@ -38,18 +41,20 @@ type Device struct {
 
 // link is the interface, which outlives its handles.
 type link struct {
-	mu      sync.Mutex
-	exists  bool
-	foreign bool
-	up      bool
-	forward bool
-	filter  bool // our table is as iface asks
-	iface   gateway.Interface
-	self    wgkey.Public // of iface.Key
-	routes  map[netip.Prefix]bool
-	peers   peers
-	taken   map[uint16]bool // ports that somebody else listens on
+	mu       sync.Mutex
+	exists   bool
+	foreign  bool
+	up       bool
+	forward  bool
+	filter   bool // our table is as iface asks
+	iface    gateway.Interface
+	self     wgkey.Public // of iface.Key
+	routes   map[netip.Prefix]bool
+	peers    peers
+	floating floating
+	taken    map[uint16]bool // ports that somebody else listens on
 
+	kicked      func(gateway.Peer)
 	failStep    func(gateway.Step) error
 	failObserve error
 	problems    []string
@@ -125,6 +130,7 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 // observe overwrites s and reuses its memory.
 func (l *link) observe(s *gateway.State) {
 	addrs, masquerade, destinations := s.Interface.Addrs[:0], s.Interface.Masquerade[:0], s.Interface.Destinations[:0]
+	moving, owned := s.Interface.Floating[:0], s.Owned[:0]
 	routes, peers, problems := s.Routes[:0], s.Peers[:0], s.Problems[:0]
 	*s = gateway.State{Backend: Backend, Problems: append(problems, l.problems...)}
 	if !l.exists {
@@ -141,6 +147,10 @@ func (l *link) observe(s *gateway.State) {
 		s.Interface.Isolated = false
 	}
 	s.Interface.Addrs, s.Interface.Masquerade, s.Interface.Destinations = addrs, masquerade, destinations
+	moving = append(moving, l.iface.Floating...)
+	owned = append(owned, l.floating.of(l.iface.Floating)...)
+	s.Interface.Floating, s.Owned = moving, owned
+	s.Sourced = len(l.iface.Floating) == 0 || !l.floating.broken && l.floating.mark == l.iface.Mark
 	for r := range l.routes {
 		routes = append(routes, r)
 	}

@@ -2,6 +2,7 @@ package memdevice_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -29,6 +30,19 @@ func TestDevice(t *testing.T) {
 				tb.Cleanup(d.TakePort(port))
 			},
 			Foreign: func(testing.TB) { d.SetForeign(true) },
+			Own:     moved(d),
 		}
 	})
+}
+
+// moved moves single addresses.
+func moved(d *memdevice.Device) func(testing.TB, netip.Addr, bool) {
+	var has []netip.Addr
+	return func(_ testing.TB, a netip.Addr, have bool) {
+		has = slices.DeleteFunc(has, func(b netip.Addr) bool { return a == b })
+		if have {
+			has = append(has, a)
+		}
+		d.SetOwned(has...)
+	}
 }

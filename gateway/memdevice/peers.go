@@ -40,6 +40,15 @@ func (ps *peers) set(p gateway.Peer) {
 	slices.SortFunc(have.AllowedIPs, netip.Prefix.Compare)
 }
 
+// kick moves the endpoint of a peer, and says whether the peer is there.
+func (ps *peers) kick(p gateway.Peer) bool {
+	have := ps.byKey[p.Key]
+	if have != nil {
+		have.Endpoint, have.Keepalive = p.Endpoint, p.Keepalive.Truncate(time.Second)
+	}
+	return have != nil
+}
+
 func (ps *peers) release(p *gateway.PeerState) {
 	for _, prefix := range p.AllowedIPs {
 		delete(ps.owner, prefix)

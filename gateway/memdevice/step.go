@@ -38,6 +38,16 @@ func (l *link) do(s gateway.Step) error {
 			return syscall.ENETDOWN
 		}
 		l.routes[s.Route] = true
+	case gateway.Kick:
+		switch {
+		case !l.exists:
+			return syscall.ENODEV
+		case !s.Peer.Endpoint.IsValid():
+			return syscall.EDESTADDRREQ
+		}
+		if l.peers.kick(s.Peer) && l.kicked != nil {
+			l.kicked(s.Peer)
+		}
 	default:
 		return fmt.Errorf("%v: %w", s.Verb, syscall.EINVAL)
 	}
@@ -84,6 +94,10 @@ func (l *link) configure(f gateway.Fields, i gateway.Interface) error {
 	}
 	if f&gateway.FieldUp != 0 {
 		l.up = true
+	}
+	if f&gateway.FieldSource != 0 {
+		l.iface.Floating = slices.Clone(i.Floating)
+		l.floating.mark, l.floating.broken = l.iface.Mark, false
 	}
 	return nil
 }

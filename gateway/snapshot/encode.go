@@ -16,21 +16,24 @@ import (
 
 // A file is a line that names the format and its version, and a sealed text. What
 // is sealed is the fields in the order of this file: numbers as varints, lists and
-// bytes with their lengths ahead. A change of it is a new version.
+// bytes with their lengths ahead. A change of it is a new version, and those before
+// it are read on: a gateway that was upgraded while its core is away goes on from
+// the file that is there.
 const (
 	head    = "holdfast snapshot "
-	version = 1
+	version = 2 // what is written
+	oldest  = 1 // what is read at the least: without Floating and Siblings
 )
 
 // bound is what a file is for. The version is in it so that no line above the seal
 // can make an old format be read as another.
-func bound(id gateway.ID, at gateway.LocationID) string {
-	return fmt.Sprintf("snapshot/%d/%q/%q", version, string(id), string(at))
+func bound(v uint64, id gateway.ID, at gateway.LocationID) string {
+	return fmt.Sprintf("snapshot/%d/%q/%q", v, string(id), string(at))
 }
 
 // close returns the file for k.
 func (s *Store) close(k gateway.Kept) []byte {
-	text := s.keys.Seal(encode(k), bound(s.c.Gateway, k.Location))
+	text := s.keys.Seal(encode(k), bound(version, s.c.Gateway, k.Location))
 	return append([]byte(head+strconv.Itoa(version)+"\n"), text...)
 }
 
@@ -43,15 +46,15 @@ func (s *Store) open(at gateway.LocationID, file []byte) (gateway.Kept, error) {
 	case !ours || err != nil || strconv.FormatUint(n, 10) != v:
 		return gateway.Kept{}, errors.New("it is not a snapshot, or damaged")
 	case n > version:
-		return gateway.Kept{}, fmt.Errorf("it is of version %d, and this software reads %d: a newer holdfast wrote it; install that one again", n, version)
-	case n < version:
-		return gateway.Kept{}, fmt.Errorf("it is of version %d, and this software reads %d", n, version)
+		return gateway.Kept{}, fmt.Errorf("it is of version %d, and this software reads %d to %d: a newer holdfast wrote it; install that one again", n, oldest, version)
+	case n < oldest:
+		return gateway.Kept{}, fmt.Errorf("it is of version %d, and this software reads %d to %d", n, oldest, version)
 	}
-	plain, err := s.keys.Open(seal.Text(text), bound(s.c.Gateway, at))
+	plain, err := s.keys.Open(seal.Text(text), bound(n, s.c.Gateway, at))
 	if err != nil {
 		return gateway.Kept{}, fmt.Errorf("it was changed or cut off, or is of another gateway or location: %w", err)
 	}
-	k, err := decode(plain)
+	k, err := decode(plain, n)
 	k.Location = at
 	return k, err
 }
@@ -71,6 +74,7 @@ func encode(k gateway.Kept) []byte {
 	w.prefixes(i.Masquerade)
 	w.prefixes(i.Destinations)
 	w.bool(i.Isolated)
+	w.addrs(i.Floating)
 	w.uint(uint64(len(c.Peers)))
 	for _, p := range c.Peers {
 		w = append(w, p.Key[:]...)
@@ -79,10 +83,16 @@ func encode(k gateway.Kept) []byte {
 		w.int(int64(p.Keepalive))
 		w.port(p.Endpoint)
 	}
+	w.uint(uint64(len(k.Siblings)))
+	for _, s := range k.Siblings {
+		w.text(string(s.ID))
+		w.text(s.Addr)
+	}
 	return w
 }
 
-func decode(b []byte) (gateway.Kept, error) {
+// decode reads what was sealed in a file of version v.
+func decode(b []byte, v uint64) (gateway.Kept, error) {
 	r := reader{b: b}
 	k := gateway.Kept{Heard: time.UnixMicro(r.int())}
 	c := &k.Config
@@ -97,6 +107,9 @@ func decode(b []byte) (gateway.Kept, error) {
 	i.Masquerade = r.prefixes()
 	i.Destinations = r.prefixes()
 	i.Isolated = r.bool()
+	if v >= 2 {
+		i.Floating = r.addrs()
+	}
 	const least = wgkey.Size + 6 // bytes of a peer
 	n := r.length(least)
 	if n > 0 {
@@ -109,6 +122,9 @@ func decode(b []byte) (gateway.Kept, error) {
 		p.AllowedIPs = r.prefixes()
 		p.Keepalive = time.Duration(r.int())
 		p.Endpoint = r.port()
+	}
+	if v >= 2 {
+		k.Siblings = r.siblings()
 	}
 	if r.bad || len(r.b) > 0 {
 		return gateway.Kept{}, errors.New("what is in it makes no sense")
@@ -128,6 +144,11 @@ func (w *writer) bool(is bool) {
 		n = 1
 	}
 	w.uint(n)
+}
+
+func (w *writer) text(s string) {
+	w.uint(uint64(len(s)))
+	*w = append(*w, s...)
 }
 
 // key writes a secret key, most of which are none.
@@ -150,6 +171,17 @@ func (w *writer) prefixes(list []netip.Prefix) {
 	for _, p := range list {
 		w.addr(p.Addr())
 		w.uint(uint64(p.Bits() + 1))
+	}
+}
+
+// addrs writes addresses as they are, zones and all, for the reason that port has.
+func (w *writer) addrs(list []netip.Addr) {
+	w.uint(uint64(len(list)))
+	for _, a := range list {
+		var room [32]byte
+		b, _ := a.AppendBinary(room[:0]) // has no way to fail
+		w.uint(uint64(len(b)))
+		*w = append(*w, b...)
 	}
 }
 

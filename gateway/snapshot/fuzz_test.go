@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
 	"github.com/holdfastvpn/holdfast/gateway/snapshot"
 )
@@ -16,24 +17,37 @@ func FuzzDecode(f *testing.F) {
 		k := kept("a", n)
 		if n > 0 {
 			k.Config.Peers[0].Preshared = gatewaytest.PresharedKey(1)
+			k.Siblings = []gateway.Sibling{{ID: "gw2", Addr: "192.0.2.2:7946"}, {ID: "gw3"}}
 		}
-		f.Add(snapshot.Encode(k))
+		f.Add(snapshot.Encode(k), false)
+		k.Siblings = nil
+		f.Add(asVersion1(f, k), true)
+		k.Config.Interface.Floating = floating("192.0.2.9", "::ffff:192.0.2.9", "2001:db8::9", "fe80::9%eth0")[:n]
+		f.Add(snapshot.Encode(k), false)
 	}
 	for n := range 10 {
 		k := kept("a", 0)
 		k.Config = gatewaytest.RandomConfig().Example(n)
-		f.Add(snapshot.Encode(k))
+		f.Add(snapshot.Encode(k), false)
 	}
-	f.Fuzz(func(t *testing.T, b []byte) {
-		k, err := snapshot.Decode(b)
+	f.Fuzz(func(t *testing.T, b []byte, old bool) {
+		v := uint64(snapshot.Version)
+		if old {
+			v = snapshot.Oldest
+		}
+		k, err := snapshot.Decode(b, v)
 		if err != nil {
 			require.Empty(t, k)
 			return
 		}
-		again, err := snapshot.Decode(snapshot.Encode(k))
+		again, err := snapshot.Decode(snapshot.Encode(k), snapshot.Version)
 		require.NoError(t, err)
 		require.Equal(t, k, again)
-		require.Len(t, snapshot.Encode(k), len(b), "it can be written in two ways")
+		written := snapshot.Encode(k)
+		if old {
+			written = asVersion1(t, k)
+		}
+		require.Len(t, written, len(b), "it can be written in two ways")
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"math/bits"
 	"net/netip"
 
+	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
@@ -61,6 +62,21 @@ func (r *reader) bytes(n int) []byte {
 	return out
 }
 
+func (r *reader) text() string { return string(r.bytes(r.length(1))) }
+
+func (r *reader) siblings() []gateway.Sibling {
+	const least = 2 // bytes of one
+	n := r.length(least)
+	if n == 0 {
+		return nil
+	}
+	out := make([]gateway.Sibling, n)
+	for i := range out {
+		out[i] = gateway.Sibling{ID: gateway.ID(r.text()), Addr: r.text()}
+	}
+	return out
+}
+
 func (r *reader) key() (k [wgkey.Size]byte) {
 	if r.bool() {
 		copy(k[:], r.bytes(wgkey.Size))
@@ -94,6 +110,20 @@ func (r *reader) prefixes() []netip.Prefix {
 		a, length := r.addr(), int(r.uint(8))-1
 		out[i] = netip.PrefixFrom(a, length)
 		if out[i].IsValid() != (length >= 0) { // invalid ones are written as such
+			r.fail()
+		}
+	}
+	return out
+}
+
+func (r *reader) addrs() []netip.Addr {
+	n := r.length(1)
+	if n == 0 {
+		return nil
+	}
+	out := make([]netip.Addr, n)
+	for i := range out {
+		if err := out[i].UnmarshalBinary(r.bytes(r.length(1))); err != nil {
 			r.fail()
 		}
 	}

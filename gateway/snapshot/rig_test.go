@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"slices"
 	"sync"
 	"testing"
@@ -76,6 +77,31 @@ func open(tb testing.TB, f snapshot.Files, id gateway.ID) *snapshot.Store {
 
 func kept(at gateway.LocationID, peers int) gateway.Kept {
 	return gateway.Kept{Location: at, Config: gatewaytest.Config(peers), Heard: time.UnixMicro(1_900_000_000_123_456)}
+}
+
+func floating(list ...string) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParseAddr(s)
+	}
+	return out
+}
+
+// asVersion1 is what version 1 sealed for a k without floating addresses and siblings:
+// the same without the bytes that say so.
+func asVersion1(tb testing.TB, k gateway.Kept) []byte {
+	tb.Helper()
+	require.Empty(tb, k.Config.Interface.Floating)
+	require.Empty(tb, k.Siblings)
+	b := snapshot.Encode(k)
+	k.Config.Interface.Floating = make([]netip.Addr, 1) // differs from there on
+	other := snapshot.Encode(k)
+	i := 0
+	for b[i] == other[i] {
+		i++
+	}
+	b = slices.Delete(b, i, i+1)
+	return b[:len(b)-1] // nor siblings, which come last
 }
 
 // filled has locations a and b, and one with a name that is none for a file.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -84,16 +85,19 @@ func TestFilesTellNothing(t *testing.T) {
 func TestEveryFieldIsKept(t *testing.T) {
 	k := kept("a", 1)
 	i, p := &k.Config.Interface, &k.Config.Peers[0]
-	i.Mark, i.Isolated = 7, true
+	i.Mark, i.Isolated, i.Floating = 7, true, floating("192.0.2.9", "2001:db8::9")
 	i.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
 	p.Preshared, p.Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
 	require.NoError(t, p.Endpoint.UnmarshalText([]byte("[2001:db8::1%eth0]:7")))
-	for _, v := range []reflect.Value{reflect.ValueOf(k.Config), reflect.ValueOf(*i), reflect.ValueOf(*p), reflect.ValueOf(k.Config.Revision)} {
+	k.Siblings = []gateway.Sibling{{ID: "gw2", Addr: "192.0.2.2:7946"}, {ID: "gw3"}}
+	for _, v := range []reflect.Value{
+		reflect.ValueOf(k.Config), reflect.ValueOf(*i), reflect.ValueOf(*p), reflect.ValueOf(k.Config.Revision), reflect.ValueOf(k.Siblings[0]),
+	} {
 		for f := range v.Type().Fields() {
 			require.False(t, v.FieldByIndex(f.Index).IsZero(), "set %s.%s here, and keep it: encode and decode, and a new version", v.Type(), f.Name)
 		}
 	}
-	require.Equal(t, 4, reflect.TypeFor[gateway.Kept]().NumField(), "keep the new field of Kept, or say here why not")
+	require.Equal(t, 5, reflect.TypeFor[gateway.Kept]().NumField(), "keep the new field of Kept, or say here why not")
 
 	f := newFiles()
 	require.NoError(t, open(t, f, "gw1").Keep(t.Context(), k))
@@ -102,6 +106,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	require.NoError(t, all[0].Refused)
 	require.True(t, k.Heard.Equal(all[0].Heard))
 	require.Equal(t, k.Config, all[0].Config)
+	require.Equal(t, k.Siblings, all[0].Siblings)
 }
 
 // What was refused because of how it was told comes back as it was told.
@@ -109,6 +114,7 @@ func TestNonsenseIsKeptAsItIs(t *testing.T) {
 	k := kept("a", 2)
 	k.Config.Interface.MTU = -1
 	k.Config.Interface.Addrs[0] = gatewaytest.Prefixes("::ffff:10.0.0.1/112")[0]
+	k.Config.Interface.Floating = append(floating("fe80::1%eth0", "::ffff:192.0.2.9", "192.0.2.9", "192.0.2.9"), netip.Addr{})
 	k.Config.Peers[0].Keepalive = -1
 	k.Config.Peers[0].AllowedIPs[0] = gateway.Step{}.Route
 	k.Config.Peers[1].Key = k.Config.Peers[0].Key
@@ -140,13 +146,15 @@ func TestWhatIsNoGoodIsRefusedAndSetAside(t *testing.T) {
 		words string
 	}{
 		"the first byte":    {flip(0), "damaged"},
-		"the version":       {flip(18), "version 0"},
+		"the version":       {flip(18), "version 3"},
 		"the key's name":    {flip(25), "add that key"},
 		"the nonce":         {flip(45), "was changed"},
 		"the middle":        {flip(150), "was changed"},
 		"the last byte":     {flip(-1), "was changed"},
-		"a newer version":   {replace("snapshot 1", "snapshot 2"), "a newer holdfast wrote it"},
-		"an odd version":    {replace("snapshot 1", "snapshot 01"), "damaged"},
+		"a newer version":   {replace("snapshot 2", "snapshot 3"), "a newer holdfast wrote it"},
+		"an older version":  {replace("snapshot 2", "snapshot 1"), "was changed"},
+		"no version ever":   {replace("snapshot 2", "snapshot 0"), "this software reads 1 to 2"},
+		"an odd version":    {replace("snapshot 2", "snapshot 02"), "damaged"},
 		"nothing":           {func(_ *testing.T, f *files) { f.data["snapshot-a"] = nil }, "damaged"},
 		"the head alone":    {func(_ *testing.T, f *files) { f.data["snapshot-a"] = f.data["snapshot-a"][:20] }, "cut off"},
 		"a half":            {func(_ *testing.T, f *files) { f.data["snapshot-a"] = f.data["snapshot-a"][:200] }, "cut off"},
@@ -357,4 +365,33 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 	cancel()
 	_, err := open(t, filled(t), "gw1").Load(ctx)
 	require.ErrorIs(t, err, context.Canceled)
+}
+
+// A gateway that is upgraded while its core is away goes on from the files of the
+// version before. Those in testdata were written by it.
+func TestFilesOfTheVersionBeforeAreRead(t *testing.T) {
+	f := newFiles()
+	for _, name := range []string{"snapshot-office", "snapshot.index", "snapshot.key"} {
+		data, err := os.ReadFile(filepath.Join("testdata", "version1", name))
+		require.NoError(t, err)
+		f.data[name] = data
+	}
+	require.True(t, bytes.HasPrefix(f.data["snapshot-office"], []byte("holdfast snapshot 1\n")))
+	want := gatewaytest.Config(2)
+	want.Interface.Mark, want.Interface.Isolated = 7, true
+	want.Interface.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
+	want.Peers[0].Preshared, want.Peers[0].Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
+	want.Peers[1].Endpoint = netip.MustParseAddrPort("[2001:db8::1]:7")
+	for range 2 {
+		all, err := open(t, f, "gw1").Load(t.Context())
+		require.NoError(t, err)
+		require.Len(t, all, 1)
+		require.NoError(t, all[0].Refused)
+		require.True(t, all[0].Heard.Equal(time.UnixMicro(1_900_000_000_123_456)))
+		require.Equal(t, want, all[0].Config)
+		require.Nil(t, all[0].Siblings)
+
+		require.NoError(t, open(t, f, "gw1").Keep(t.Context(), all[0]))
+		require.True(t, bytes.HasPrefix(f.data["snapshot-office"], []byte("holdfast snapshot 2\n")), "it is written as of today")
+	}
 }

@@ -137,12 +137,14 @@ func (r *round) step(i int) (n int, goOn bool) {
 	case s.Verb == gateway.Configure:
 		return 1, r.configureStep(i)
 	case s.Verb == gateway.Destroy:
-		err = r.destroy(r.link)
+		err = r.destroy(r.ctx, r.link)
 		if err == nil {
 			r.link, r.wg = nil, nil
 			clear(r.have)
 		}
-	case s.Verb == gateway.Remove, s.Verb == gateway.Set:
+	case s.Verb == gateway.Kick && !s.Peer.Endpoint.IsValid():
+		err = fmt.Errorf("kick peer %s: nobody knows where it is: %w", s.Peer.Key, unix.EDESTADDRREQ)
+	case ofPeer(s.Verb):
 		return r.peers(i), true
 	case s.Verb == gateway.Unroute && r.link != nil:
 		err = r.unroute(r.link, s.Route)
@@ -196,7 +198,7 @@ func (r *round) configureStep(i int) bool {
 func (r *round) peers(i int) int {
 	if r.link == nil {
 		n := run(r.plan[i:], r.plan[i].Verb)
-		if r.plan[i].Verb == gateway.Set {
+		if r.plan[i].Verb != gateway.Remove {
 			for at := range n {
 				r.fail(i+at, errAbsent)
 			}
@@ -227,11 +229,7 @@ func (r *round) alone(step gateway.Plan, n int, err error) error {
 	if err == nil {
 		return nil
 	}
-	what := "set"
-	if step[0].Verb == gateway.Remove {
-		what = "remove"
-	}
-	return fmt.Errorf("%s peer %s: %w", what, step[0].Peer.Key, explain(err))
+	return fmt.Errorf("%s peer %s: %w", step[0].Verb, step[0].Peer.Key, explain(err))
 }
 
 // send does the steps in one message.
@@ -239,6 +237,13 @@ func (r *round) send(steps gateway.Plan) error {
 	changes := make([]change, len(steps))
 	for i, s := range steps {
 		changes[i] = r.have.change(s)
+	}
+	if steps[0].Verb == gateway.Kick {
+		first, second := kicks(changes)
+		if err := r.wg.change(first); err != nil {
+			return err
+		}
+		changes = second
 	}
 	if err := r.wg.change(changes); err != nil {
 		return err

@@ -3,6 +3,7 @@ package wgdevice
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
@@ -21,14 +22,17 @@ const (
 const wipeFrom = 64
 
 // batch returns how many steps at the start of p fit into one message: all
-// Remove or all Set, never both, and no key twice, because of a key that comes
-// again the kernel would not be told everything. It is 0 if p does not start
-// with one of them.
+// Remove, all Set or all Kick, never mixed, and no key twice, because of a key
+// that comes again the kernel would not be told everything. It is 0 if p does not
+// start with one of them.
 func batch(p gateway.Plan) int {
 	var prefixes int
 	var keys [batchPeers]wgkey.Public
 	for n, s := range p {
-		if n == batchPeers || s.Verb != p[0].Verb || s.Verb != gateway.Remove && s.Verb != gateway.Set {
+		if n == batchPeers || s.Verb != p[0].Verb || !ofPeer(s.Verb) {
+			return n
+		}
+		if s.Verb == gateway.Kick && !s.Peer.Endpoint.IsValid() {
 			return n
 		}
 		if s.Verb == gateway.Set {
@@ -43,6 +47,11 @@ func batch(p gateway.Plan) int {
 		keys[n] = s.Peer.Key
 	}
 	return len(p)
+}
+
+// ofPeer says whether a step with the verb is about a peer alone.
+func ofPeer(v gateway.Verb) bool {
+	return v == gateway.Remove || v == gateway.Set || v == gateway.Kick
 }
 
 // run returns how many steps at the start of p have the verb.
@@ -74,13 +83,33 @@ func needsPresent(p gateway.Plan) bool {
 	return removals >= wipeFrom
 }
 
-// change works out what to do for one Remove or Set.
+// change works out what to do for one Remove, Set or Kick.
 func (p present) change(s gateway.Step) change {
-	c := change{peer: s.Peer, remove: s.Verb == gateway.Remove}
-	if _, there := p[s.Peer.Key]; there {
+	c := change{peer: s.Peer, remove: s.Verb == gateway.Remove, kick: s.Verb == gateway.Kick}
+	if _, there := p[s.Peer.Key]; there && !c.kick {
 		c.peer.Endpoint = netip.AddrPort{}
 	}
 	return c
+}
+
+// nudge is any keepalive that is not the one that a peer is to have: that it is
+// turned on makes WireGuard send one at once.
+const nudge = 25 * time.Second
+
+// kicks are the two messages of a batch of kicks. Turning the keepalive on has
+// WireGuard send, and no timer of the first one outlives the second.
+func kicks(c []change) (first, second []change) {
+	first = slices.Clone(c)
+	second = c
+	for i := range first {
+		if first[i].peer.Keepalive == 0 {
+			first[i].peer.Keepalive = nudge
+		} else { // it is turned off, and on by the second one
+			first[i].peer.Keepalive = 0
+		}
+		second[i].peer.Endpoint = netip.AddrPort{}
+	}
+	return first, second
 }
 
 // did keeps p as the step left it.

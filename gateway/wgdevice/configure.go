@@ -34,7 +34,7 @@ func (d *Device) create(ctx context.Context, want gateway.Interface) (netlink.Li
 		return link, nil
 	}
 	if link != nil {
-		if undo := d.destroy(link); undo != nil {
+		if undo := d.destroy(context.WithoutCancel(ctx), link); undo != nil {
 			err = join(err, fmt.Errorf("undo: %w", undo))
 		}
 	}
@@ -102,7 +102,9 @@ const addrGenNone = 1
 func (d *Device) configure(ctx context.Context, link netlink.Link, wg wireguard, want gateway.Interface, fields gateway.Fields) error {
 	var errs []error
 	has := func(f gateway.Fields) bool { return fields&f != 0 }
-	if has(gateway.FieldKey | gateway.FieldPort | gateway.FieldMark) {
+	if has(gateway.FieldMark | gateway.FieldSource) {
+		errs = append(errs, d.setSource(ctx, wg, want, fields))
+	} else if has(gateway.FieldKey | gateway.FieldPort) {
 		errs = append(errs, setWireGuard(wg, want, fields))
 	}
 	if has(gateway.FieldMTU) {
@@ -154,6 +156,34 @@ func setWireGuard(wg wireguard, want gateway.Interface, fields gateway.Fields) e
 	return nil
 }
 
+// setSource is setWireGuard where the mark or what has it may change: rules and
+// tables come before the mark, and those of the mark before go after it.
+func (d *Device) setSource(ctx context.Context, wg wireguard, want gateway.Interface, fields gateway.Fields) error {
+	var have gateway.State
+	if err := wg.read(&have); err != nil {
+		return fmt.Errorf("read the interface: %w", explain(err))
+	}
+	mark, floating := have.Interface.Mark, want.Floating
+	if fields&gateway.FieldSource == 0 {
+		var err error
+		if floating, err = d.sources.recorded(ctx, mark); err != nil {
+			return err
+		}
+	}
+	if fields&gateway.FieldMark != 0 {
+		mark = want.Mark
+	}
+	if mark == 0 && fields&gateway.FieldSource == 0 {
+		floating = nil // they would need one
+	}
+	return d.sources.move(ctx, have.Interface.Mark, mark, floating, func(mark bool) error {
+		if !mark {
+			fields &^= gateway.FieldMark
+		}
+		return setWireGuard(wg, want, fields)
+	})
+}
+
 // setMTU sets the MTU, and tells WireGuard in user space, which does not see it
 // by itself.
 func (d *Device) setMTU(link netlink.Link, wg wireguard, mtu int) error {
@@ -181,14 +211,16 @@ func (d *Device) refilter(ctx context.Context, want gateway.Interface) error {
 	return d.filter.set(policyOf(want))
 }
 
-// destroy ends the interface and its filter table; a nil link is one that has
-// gone already. Peers go first, all at once: with many of them the kernel takes
+// destroy ends the interface, its filter table, and the rules and tables that its
+// packets are routed by; a nil link is one that has gone already. Peers go first, all at once: with many of them the kernel takes
 // seconds to delete a link that still has them.
-func (d *Device) destroy(link netlink.Link) error {
+func (d *Device) destroy(ctx context.Context, link netlink.Link) error {
 	var errs []error
+	var have gateway.State
 	if link != nil {
 		if wg, err := d.wireguard(link); err == nil {
 			_ = wg.wipe() // for speed; what counts is that the link goes
+			_ = wg.read(&have)
 		}
 	}
 	d.endUser(link)
@@ -199,6 +231,9 @@ func (d *Device) destroy(link netlink.Link) error {
 	}
 	d.unforwarded = nil
 	if err := d.filter.remove(); err != nil {
+		errs = append(errs, err)
+	}
+	if err := d.sources.remove(ctx, have.Interface.Mark); err != nil {
 		errs = append(errs, err)
 	}
 	return join(errs...)

@@ -15,7 +15,7 @@ import (
 )
 
 // Device is one WireGuard interface. See the package's documentation for what
-// is ours and what is not. It is for one goroutine at a time.
+// is ours and what is not. It is for one goroutine at a time, but for Own.
 type Device struct {
 	name    string
 	adopt   bool
@@ -29,6 +29,8 @@ type Device struct {
 	kernel *kernel // nil until it is needed
 	space  space
 
+	sources *sources // which address WireGuard sends from
+
 	// known is the index of the link that was ours when we looked last: it stays
 	// ours when somebody puts another alias in place of our mark.
 	known int
@@ -41,6 +43,7 @@ type Device struct {
 var (
 	_ gateway.Device   = (*Device)(nil)
 	_ gateway.Notifier = (*Device)(nil)
+	_ gateway.Owner    = (*Device)(nil)
 )
 
 // errClosed is what every use of a closed Device gives.
@@ -84,6 +87,9 @@ func (d *Device) open(path string) (err error) {
 	// Then the kernel leaves out what a list is not about; an old one, which
 	// cannot, tells all of it.
 	_ = d.nl.SetStrictCheck(true)
+	if d.sources, err = newSources(d.ns, d.name, d.log); err != nil {
+		return err
+	}
 	link, whose, err := d.find()
 	if err != nil && whose != stranger {
 		return err
@@ -144,6 +150,9 @@ func (d *Device) Close() error {
 	}
 	if d.nl != nil {
 		d.nl.Close()
+	}
+	if d.sources != nil {
+		errs = append(errs, d.sources.give())
 	}
 	if d.ns != nil {
 		errs = append(errs, d.ns.Close())

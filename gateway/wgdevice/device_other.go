@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"runtime"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -15,7 +16,11 @@ import (
 // Device is a gateway.Device on Linux. There is none on this system.
 type Device struct{}
 
-var _ gateway.Device = (*Device)(nil)
+var (
+	_ gateway.Device   = (*Device)(nil)
+	_ gateway.Notifier = (*Device)(nil)
+	_ gateway.Owner    = (*Device)(nil)
+)
 
 var errSystem = fmt.Errorf("wgdevice: a gateway needs Linux, and this is %s: run it on a Linux machine: %w",
 	runtime.GOOS, errors.ErrUnsupported)
@@ -42,6 +47,9 @@ func (d *Device) Apply(context.Context, gateway.Plan) error { return errSystem }
 
 // Changes returns nil.
 func (d *Device) Changes(context.Context) <-chan struct{} { return nil }
+
+// Own returns nil.
+func (d *Device) Own(context.Context, gateway.Interface) <-chan []netip.Addr { return nil }
 
 // Close does nothing.
 func (d *Device) Close() error { return nil }

@@ -32,13 +32,19 @@
 //   - The same table keeps peers to Interface.Destinations, and from each other
 //     if they are Isolated, packet by packet and without knowing connections. It
 //     lets pass or drops for itself: another table may still drop the rest.
+//   - Where an interface has Floating addresses, a rule of priority 10400 sends
+//     packets of its mark into the routing table of the same number, for each
+//     family. Rule, table and all in it have protocol 104 and are ours; a table
+//     that somebody else uses, and the kernel's own, are refused. Interfaces of
+//     one machine cannot share a mark then. Own has the tables follow the
+//     machine; without it they are as they were when Configure was asked last.
 //   - Forwarding is switched on where Configure asks for it, never off again.
 //     Where it could not be, State.Problems says why.
 //
-// A Device is for one goroutine at a time, any goroutine: the network namespace
-// is that of Config.NetNS, whatever thread a call comes from. It needs
-// CAP_NET_ADMIN there, and CAP_SYS_ADMIN besides if that namespace is not the
-// process's own.
+// A Device is for one goroutine at a time, any goroutine, but for Own, which any
+// may call at any time. The network namespace is that of Config.NetNS, whatever
+// thread a call comes from. It needs CAP_NET_ADMIN there, and CAP_SYS_ADMIN
+// besides if that namespace is not the process's own.
 //
 // The package decides nothing about peers and moves no address between hosts.
 package wgdevice

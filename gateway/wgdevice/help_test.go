@@ -5,6 +5,8 @@ package wgdevice_test
 import (
 	"context"
 	"fmt"
+	"math"
+	"net"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,6 +15,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
@@ -149,4 +153,21 @@ func run(tb testing.TB, h *testnet.Host, args ...string) string {
 	})
 	require.NoError(tb, err, "%v: %s", args, out)
 	return string(out)
+}
+
+// move gives a single address to a link, such that it can be sent from at once, or
+// takes it away.
+func move(h *testnet.Host, link string, a netip.Addr, have bool) error {
+	l, err := h.Netlink().LinkByName(link)
+	if err != nil {
+		return err
+	}
+	n := &netlink.Addr{IPNet: &net.IPNet{IP: a.AsSlice(), Mask: net.CIDRMask(a.BitLen(), a.BitLen())}}
+	if a.Is6() {
+		n.Flags, n.ValidLft = unix.IFA_F_NODAD, math.MaxUint32 // and preferred for 0 s: nobody sends from it who does not ask to
+	}
+	if have {
+		return h.Netlink().AddrReplace(l, n)
+	}
+	return h.Netlink().AddrDel(l, n)
 }

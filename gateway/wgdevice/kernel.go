@@ -122,12 +122,16 @@ func peerConfig(c change) wgtypes.PeerConfig {
 	}
 	preshared := wgtypes.Key(c.peer.Preshared.Reveal())
 	keepalive := c.peer.Keepalive
-	out.PresharedKey = &preshared
 	out.PersistentKeepaliveInterval = &keepalive
-	out.ReplaceAllowedIPs = true
 	if c.peer.Endpoint.IsValid() {
 		out.Endpoint = net.UDPAddrFromAddrPort(c.peer.Endpoint)
 	}
+	if c.kick {
+		out.UpdateOnly = true
+		return out
+	}
+	out.PresharedKey = &preshared
+	out.ReplaceAllowedIPs = true
 	for _, a := range c.peer.AllowedIPs {
 		out.AllowedIPs = append(out.AllowedIPs, *ipNet(a))
 	}

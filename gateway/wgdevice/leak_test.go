@@ -33,12 +33,14 @@ func TestNothingLeaks(t *testing.T) { each(t, testNothingLeaks) }
 func testNothingLeaks(t *testing.T, back wgdevice.Backend) {
 	h := testnet.ForTest(t).Host("gw")
 	want := gate(others(5)...)
+	want.Interface.Mark, want.Interface.Floating = moves, addrs("192.0.2.10", "2001:db8::10")
 	once := func(end bool) {
 		d, err := wgdevice.Open(inside(h, back))
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
 		d.Changes(ctx)
 		reconcile(t, d, want)
+		d.Own(ctx, want.Interface)
 		other := want.Clone()
 		other.Interface.Port++
 		reconcile(t, d, other)

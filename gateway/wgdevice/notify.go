@@ -34,6 +34,7 @@ func (d *Device) Changes(ctx context.Context) <-chan struct{} {
 		{unix.NETLINK_ROUTE, []uint{
 			unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_IPV4_ROUTE,
 			unix.RTNLGRP_IPV6_ROUTE, unix.RTNLGRP_IPV4_NETCONF, unix.RTNLGRP_IPV6_NETCONF,
+			unix.RTNLGRP_IPV4_RULE, unix.RTNLGRP_IPV6_RULE,
 		}, w.route},
 		{unix.NETLINK_NETFILTER, []uint{unix.NFNLGRP_NFTABLES}, w.nft},
 	}
@@ -81,7 +82,7 @@ type watch struct {
 	index int32      // 0: not there
 }
 
-// route looks at a message about links, addresses, routes or settings.
+// route looks at a message about links, addresses, routes, rules or settings.
 func (w *watch) route(m syscall.NetlinkMessage) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -92,6 +93,8 @@ func (w *watch) route(m syscall.NetlinkMessage) bool {
 		return len(m.Data) >= unix.SizeofIfAddrmsg && w.index != 0 && nl.DeserializeIfAddrmsg(m.Data).Index == uint32(w.index)
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return w.index != 0 && w.number(m.Data, unix.SizeofRtMsg, unix.RTA_OIF) == w.index
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return w.index != 0 && w.number(m.Data, unix.SizeofRtMsg, nl.FRA_PRIORITY) == sourcePriority
 	case unix.RTM_NEWNETCONF:
 		return w.number(m.Data, sizeofNetconf, netconfIndex) == netconfAll
 	default:

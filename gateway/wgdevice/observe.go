@@ -11,7 +11,7 @@ import (
 )
 
 // Observe overwrites s with what is there, and reuses its memory. What of the
-// filter or of forwarding could not be seen is in s.Problems; any other trouble
+// filter, of forwarding or of floating addresses could not be seen is in s.Problems; any other trouble
 // is an error.
 func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 	if d.closed {
@@ -32,8 +32,10 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 			Addrs:        s.Interface.Addrs[:0],
 			Masquerade:   s.Interface.Masquerade[:0],
 			Destinations: s.Interface.Destinations[:0],
+			Floating:     s.Interface.Floating[:0],
 			MTU:          link.Attrs().MTU,
 		},
+		Owned:    s.Owned[:0],
 		Routes:   s.Routes[:0],
 		Peers:    s.Peers[:0],
 		Problems: s.Problems[:0],
@@ -54,6 +56,7 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 	}
 	s.Peers = tidy(s.Peers)
 	d.observeFilter(ctx, s)
+	d.observeSource(ctx, s)
 	d.observeForwarding(s)
 	return nil
 }
@@ -69,6 +72,18 @@ func (d *Device) observeFilter(ctx context.Context, s *gateway.State) {
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
 	}
+}
+
+// observeSource looks at the rules and tables that what WireGuard sends is routed by.
+func (d *Device) observeSource(ctx context.Context, s *gateway.State) {
+	got, err := d.sources.read(ctx, s.Interface.Mark)
+	if err != nil {
+		s.Problems = append(s.Problems, err.Error())
+		return
+	}
+	s.Interface.Floating = append(s.Interface.Floating, got.floating...)
+	s.Owned = append(s.Owned, got.owned...)
+	s.Sourced = got.right
 }
 
 // observeForwarding looks at forwarding. When it is off, what stood in the way

@@ -59,6 +59,10 @@ func (b *bench) harness() gatewaytest.Harness {
 			b.early = open(tb, inside(b.gw, b.back))
 			run(tb, b.gw, "ip", "link", "add", "wg0", "type", "bridge")
 		},
+		Own: func(tb testing.TB, a netip.Addr, have bool) {
+			tb.Helper()
+			require.NoError(tb, move(b.gw, "eth0", a, have))
+		},
 	}
 }
 

@@ -53,6 +53,9 @@ type change struct {
 	peer gateway.Peer
 	// remove ends the peer; only its key is read then.
 	remove bool
+	// kick sets the endpoint and the keepalive of a peer that is there, and
+	// nothing else.
+	kick bool
 }
 
 // appendSettings appends the lines that set what s has.
@@ -78,12 +81,19 @@ func appendChanges(b []byte, changes []change) []byte {
 			b = append(b, "remove=true\n"...)
 			continue
 		}
-		b = appendKey(b, "preshared_key", p.Preshared.Reveal())
+		if c.kick {
+			b = append(b, "update_only=true\n"...)
+		} else {
+			b = appendKey(b, "preshared_key", p.Preshared.Reveal())
+		}
 		if p.Endpoint.IsValid() {
 			b = append(b, "endpoint="...)
 			b = append(p.Endpoint.AppendTo(b), '\n')
 		}
 		b = appendNumber(b, "persistent_keepalive_interval", uint64(p.Keepalive/time.Second))
+		if c.kick {
+			continue
+		}
 		b = append(b, "replace_allowed_ips=true\n"...)
 		for _, a := range p.AllowedIPs {
 			b = append(b, "allowed_ip="...)

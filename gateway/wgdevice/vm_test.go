@@ -24,7 +24,7 @@ func TestOnKernel(t *testing.T) {
 	}
 	for clock, args := range map[vm.Clock][]string{
 		vm.Virtual: {"-test.short"},
-		vm.Wall:    {"-test.run=Disturbed|ThousandGo|DeletedUnder|Changes|SessionsOutlive"},
+		vm.Wall:    {"-test.run=Disturbed|ThousandGo|DeletedUnder|Changes|SessionsOutlive|TableFollows|NoDrift"},
 	} {
 		t.Run(string(clock), func(t *testing.T) {
 			vm.GoTest(t, vm.Config{

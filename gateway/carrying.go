@@ -1,0 +1,197 @@
+package gateway
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+const (
+	// alive is how long a session can be used at most (REJECT_AFTER_TIME of
+	// WireGuard): who was not heard for so long has none that could be lost.
+	alive = 180 * time.Second
+	// stood is how long another gateway has to carry a peer before we let go of
+	// our session with it, and newer how much newer its last sign of life has to be
+	// than ours: packets that were under way when the client moved, and one sample
+	// of each gateway, are no reason.
+	stood = 5 * time.Second
+	newer = 2 * time.Second
+)
+
+// Carrying works out from what the gateways of a location saw which of them
+// carries a peer, where the peer is, and whom this gateway has to forget or to
+// take over. The gateway with the newest confirmed handshake carries a peer:
+// initiations, which anybody can send again who recorded one, confirm nothing.
+//
+// All times are by this machine's clock; who hears of others' sightings gets ages,
+// and turns them into times.
+//
+// It is not safe for concurrent use.
+type Carrying struct {
+	by    ID
+	peers map[wgkey.Public]*carried
+}
+
+// carried is one peer.
+type carried struct {
+	seen   []Sighting        // the latest of each gateway
+	places [2]netip.AddrPort // where it was when it was heard last, and before
+	since  time.Time         // since when another gateway carries it; zero: none does
+}
+
+// NewCarrying returns a Carrying of the gateway by, which has heard of nobody.
+func NewCarrying(by ID) *Carrying {
+	return &Carrying{by: by, peers: map[wgkey.Public]*carried{}}
+}
+
+// Note takes in the latest sightings of gateways, this one included: each replaces
+// what the same gateway said of the same peer.
+func (c *Carrying) Note(now time.Time, seen ...Sighting) {
+	for _, s := range seen {
+		p := c.peers[s.Key]
+		if p == nil {
+			p = &carried{}
+			c.peers[s.Key] = p
+		}
+		if i := slices.IndexFunc(p.seen, func(o Sighting) bool { return o.By == s.By }); i >= 0 {
+			p.seen[i] = s
+		} else {
+			p.seen = append(p.seen, s)
+		}
+		if newest, ok := p.carrier(); ok && newest.By == s.By && s.Endpoint.IsValid() && s.Endpoint != p.places[0] {
+			p.places[0], p.places[1] = s.Endpoint, p.places[0]
+		}
+		p.follow(c.by, now)
+	}
+}
+
+// follow notes since when another gateway carries the peer.
+func (p *carried) follow(by ID, now time.Time) {
+	s, ok := p.carrier()
+	switch {
+	case !ok || s.By == by:
+		p.since = time.Time{}
+	case p.since.IsZero():
+		p.since = now
+	}
+}
+
+// carrier is the sighting with the newest confirmed handshake. Of two at the same
+// instant it is that of the gateway whose name comes first.
+func (p *carried) carrier() (newest Sighting, ok bool) {
+	for _, s := range p.seen {
+		switch {
+		case s.Handshake.IsZero():
+		case !ok, s.Handshake.After(newest.Handshake), s.Handshake.Equal(newest.Handshake) && s.By < newest.By:
+			newest, ok = s, true
+		}
+	}
+	return newest, ok
+}
+
+// heard is the last sign of life that any gateway saw.
+func (p *carried) heard() (last time.Time) {
+	for _, s := range p.seen {
+		if s.Heard.After(last) {
+			last = s.Heard
+		}
+	}
+	return last
+}
+
+// own is what this gateway saw.
+func (p *carried) own(by ID) Sighting {
+	for _, s := range p.seen {
+		if s.By == by {
+			return s
+		}
+	}
+	return Sighting{}
+}
+
+// Carrier returns the sighting of the gateway that carries the peer; false: nobody
+// does, as far as is known.
+func (c *Carrying) Carrier(key wgkey.Public) (Sighting, bool) {
+	if p := c.peers[key]; p != nil {
+		return p.carrier()
+	}
+	return Sighting{}, false
+}
+
+// Drop forgets what a gateway said that is none of the location's any more.
+func (c *Carrying) Drop(by ID, now time.Time) {
+	for key, p := range c.peers {
+		p.seen = slices.DeleteFunc(p.seen, func(s Sighting) bool { return s.By == by })
+		p.follow(c.by, now)
+		if len(p.seen) == 0 {
+			delete(c.peers, key)
+		}
+	}
+}
+
+// Remove forgets a peer.
+func (c *Carrying) Remove(key wgkey.Public) { delete(c.peers, key) }
+
+// Keep forgets all peers but those that keep wants.
+func (c *Carrying) Keep(keep func(wgkey.Public) bool) {
+	for key := range c.peers {
+		if !keep(key) {
+			delete(c.peers, key)
+		}
+	}
+}
+
+// Stray returns, in key order, the peers of which this gateway has a session, or
+// knows a place, although another one carries them: it has done so for 5 s, and
+// was the last to hear of them, by 2 s. They are to be removed and set again, or
+// else a stray packet would have this gateway take the client back, and a client
+// that comes back would wait for a session that it does not have. s is what the
+// device has now: look at it just before, and tell Note what came of it.
+func (c *Carrying) Stray(s *State, now time.Time) (keys []wgkey.Public) {
+	for i := range s.Peers {
+		have := &s.Peers[i]
+		p := c.peers[have.Key]
+		if p == nil || p.since.IsZero() || now.Sub(p.since) < stood || have.Handshake.IsZero() && !have.Endpoint.IsValid() {
+			continue
+		}
+		other, _ := p.carrier()
+		if other.Heard.Sub(p.own(c.by).Heard) >= newer && !have.Handshake.After(other.Handshake) {
+			keys = append(keys, have.Key)
+		}
+	}
+	return keys
+}
+
+// Target is a peer that is to be taken over.
+type Target struct {
+	Key wgkey.Public
+	// Heard is when a gateway heard the peer last.
+	Heard time.Time
+	// Places are where it was then, and where before; the second one may be zero.
+	Places [2]netip.AddrPort
+}
+
+// Targets returns whom to take over now, those heard last first: the peers that were
+// heard within the last 180 s, where it is known where they are, and from is true for
+// the gateway that carries them and the place where they are.
+func (c *Carrying) Targets(now time.Time, from func(ID, netip.AddrPort) bool) []Target {
+	var out []Target
+	for key, p := range c.peers {
+		s, ok := p.carrier()
+		if !ok || s.By == c.by || !p.places[0].IsValid() || !from(s.By, p.places[0]) {
+			continue
+		}
+		if heard := p.heard(); now.Sub(heard) < alive {
+			out = append(out, Target{key, heard, p.places})
+		}
+	}
+	slices.SortFunc(out, func(a, b Target) int {
+		if n := b.Heard.Compare(a.Heard); n != 0 {
+			return n
+		}
+		return a.Key.Compare(b.Key)
+	})
+	return out
+}

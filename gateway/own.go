@@ -1,0 +1,237 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// glance is how often the device is looked at during a takeover: an answer that is
+// seen late takes up a place in the window.
+const glance = 20 * time.Millisecond
+
+// landlord follows which floating addresses the machine has, until ctx ends. When
+// the first one comes it takes over whom the others leave behind, and when the last
+// one goes it forgets all sessions: the clients have them elsewhere now.
+func (r *Reconciler) landlord(ctx context.Context) {
+	owner, able := r.c.Device.(Owner)
+	if !able {
+		return
+	}
+	for ctx.Err() == nil {
+		inner, stop := context.WithCancel(ctx)
+		r.reside(inner, owner, r.floating())
+		stop()
+	}
+}
+
+// reside follows the addresses of one configuration, until there is another one.
+func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
+	var owns <-chan []netip.Addr
+	if len(face.Floating) > 0 {
+		owns = owner.Own(ctx, face)
+	} else { // that the location has none any more is no reason to forget anybody
+		r.mu.Lock()
+		r.owned = nil
+		r.mu.Unlock()
+		r.sib.tell()
+	}
+	var take *Takeover
+	tick := time.NewTicker(glance)
+	defer tick.Stop()
+	for {
+		var round <-chan time.Time
+		if take != nil {
+			round = tick.C
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-r.moved: // what is wanted may have other floating addresses
+			if !r.floating().Equal(face) {
+				return
+			}
+		case now := <-owns:
+			take = r.own(ctx, take, now)
+		case <-round:
+			take = r.takeOver(ctx, take, true)
+		}
+	}
+}
+
+// floating is what of the interface that is wanted matters to an Owner.
+func (r *Reconciler) floating() Interface {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	i := r.fitting.Interface
+	return Interface{Floating: slices.Clone(i.Floating), Mark: i.Mark, Port: i.Port}
+}
+
+// own takes note of what the machine owns now, and acts on it. It returns the takeover
+// that is to go on, if there is one.
+func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) *Takeover {
+	r.mu.Lock()
+	before := r.owned
+	r.owned = slices.Clone(now)
+	r.mu.Unlock()
+	r.sib.tell()
+	switch {
+	case len(now) == 0 && len(before) > 0:
+		r.log.Info("the last floating address has gone: sessions are forgotten here")
+		r.yield(ctx)
+		return nil
+	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
+		return take
+	}
+	targets := r.targets(r.c.Now(), now)
+	if len(targets) == 0 {
+		return take
+	}
+	r.log.Info("a floating address has come: its clients are taken over", "count", len(targets))
+	if take == nil {
+		take = NewTakeover(nil)
+	}
+	take.Add(targets)
+	return r.takeOver(ctx, take, false)
+}
+
+// yield forgets every session, as one who has just come: a client that comes back
+// would wait for 15 s for an answer in a session that nobody else has, and what
+// strays here from the network behind would have WireGuard take clients back.
+func (r *Reconciler) yield(ctx context.Context) {
+	r.withTurn(ctx, func() {
+		if r.look(ctx) != nil {
+			return
+		}
+		want, ok := r.want()
+		if !ok {
+			return
+		}
+		var keys []wgkey.Public
+		for i := range r.dev.have.Peers {
+			if p := &r.dev.have.Peers[i]; !p.Handshake.IsZero() || p.Endpoint.IsValid() {
+				keys = append(keys, p.Key)
+			}
+		}
+		r.do(ctx, forgetting(want, keys))
+	})
+}
+
+// forgetting is the plan that makes the peers be as if they had never been heard.
+func forgetting(want Config, keys []wgkey.Public) Plan {
+	var removes, sets Plan
+	for _, k := range keys {
+		if row, ok := want.Peer(k); ok {
+			removes = append(removes, Step{Verb: Remove, Peer: Peer{Key: k}})
+			sets = append(sets, Step{Verb: Set, Peer: row})
+		}
+	}
+	return append(removes, sets...)
+}
+
+// takeOver plays one round of a takeover, and returns it unless it is over. Before the
+// first one what is known of the device has to do: looking takes time.
+func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *Takeover {
+	r.withTurn(ctx, func() {
+		if (look || !r.dev.sure) && r.look(ctx) != nil {
+			return
+		}
+		if want, ok := r.want(); ok {
+			r.do(ctx, take.Round(want, &r.dev.have, r.c.Now()))
+		}
+	})
+	if !take.Over() {
+		return take
+	}
+	r.log.Info("taken over", "up", take.Up(), "left", take.Left())
+	return nil
+}
+
+// mirror lets what was seen here count beside what siblings say.
+func (r *Reconciler) mirror(now time.Time) {
+	r.mu.Lock()
+	seen, next := r.activity.Since(r.mirrored)
+	r.mirrored = next
+	r.mu.Unlock()
+	if len(seen) == 0 {
+		return
+	}
+	r.sib.mu.Lock()
+	r.sib.carry.Note(now, seen...)
+	r.sib.mu.Unlock()
+	r.sib.tell()
+}
+
+func (r *Reconciler) targets(now time.Time, owned []netip.Addr) []Target {
+	r.sib.mu.Lock()
+	defer r.sib.mu.Unlock()
+	return r.sib.carry.Targets(now, r.sib.without(owned))
+}
+
+// stray forgets, now and then, whom other gateways carry.
+func (r *Reconciler) stray(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		r.withTurn(ctx, func() {
+			want, ok := r.want()
+			if !ok || !r.dev.sure || len(r.strays()) == 0 {
+				return
+			}
+			if r.look(ctx) == nil { // it may have come back since
+				r.do(ctx, forgetting(want, r.strays()))
+			}
+		})
+	}
+}
+
+func (r *Reconciler) strays() []wgkey.Public {
+	r.sib.mu.Lock()
+	defer r.sib.mu.Unlock()
+	return r.sib.carry.Stray(&r.dev.have, r.c.Now())
+}
+
+// withTurn does something with the device, unless ctx ends before it is its turn.
+func (r *Reconciler) withTurn(ctx context.Context, do func()) {
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+		do()
+	case <-ctx.Done():
+	}
+}
+
+// do does steps that are no part of what is desired: what is applied stays as it was.
+func (r *Reconciler) do(ctx context.Context, p Plan) {
+	if len(p) == 0 {
+		return
+	}
+	began := r.c.Now()
+	err := r.c.Device.Apply(ctx, p)
+	r.c.Trace.applied(p, r.c.Now().Sub(began), err)
+	failed, partly := steps(p, err)
+	if !partly || err != nil && ctx.Err() != nil {
+		r.dev.sure = false
+		r.wake.set()
+		return
+	}
+	for i, step := range p {
+		if step.Verb == Remove && failed[i] == nil {
+			r.removed(step.Peer.Key)
+		}
+	}
+	believe(&r.dev.have, p, failed)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		r.log.Warn("not all could be done", "err", err)
+		r.wake.set()
+	}
+}

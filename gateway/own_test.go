@@ -1,0 +1,254 @@
+package gateway_test
+
+import (
+	"context"
+	"iter"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
+	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+// rtt is how far away clients are.
+const rtt = 30 * time.Millisecond
+
+var floating = netip.MustParseAddr("203.0.113.10")
+
+// house is a gateway to whose machine the floating address may move.
+type house struct {
+	*bench
+	id   gateway.ID
+	owns chan []netip.Addr
+}
+
+// owner is a device that says what the test wants.
+type owner struct {
+	*memdevice.Device
+	owns chan []netip.Addr
+}
+
+// Own implements gateway.Owner.
+func (o owner) Own(context.Context, gateway.Interface) <-chan []netip.Addr { return o.owns }
+
+// street is two gateways that talk, and clients of the floating address.
+type street struct {
+	t      *testing.T
+	plane  *gatewaytest.Plane
+	houses [2]*house
+	at     atomic.Int32 // where the floating address is; -1: nowhere
+}
+
+// onStreet runs test in a bubble with a location of n peers.
+func onStreet(t *testing.T, n int, test func(t *testing.T, s *street)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		s := &street{t: t, plane: gatewaytest.NewPlane()}
+		s.at.Store(-1)
+		c := gatewaytest.Config(n)
+		c.Interface.Floating, c.Interface.Mark = []netip.Addr{floating}, 77
+		s.plane.Put(office, c)
+		for i, id := range []gateway.ID{"gw1", "gw2"} {
+			s.plane.Assign(id, office)
+			d := memdevice.New()
+			h := &house{id: id, owns: make(chan []netip.Addr, 1)}
+			h.bench = newBench(t, s.plane, id, d)
+			r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
+				ID: id, Location: office, Device: owner{d, h.owns}, Plane: h.link, Trace: h.steps.trace(),
+			})
+			require.NoError(t, err)
+			h.Reconciler = r
+			h.start()
+			d.OnKick(func(p gateway.Peer) { s.kicked(i, p) })
+			s.houses[i] = h
+		}
+		end := converse(t, s.houses[0].Reconciler, s.houses[1].Reconciler)
+		s.move(0)
+		test(t, s)
+		end()
+		for _, h := range s.houses {
+			h.stop()
+		}
+	})
+}
+
+// converse lets two gateways talk, until the end.
+func converse(t *testing.T, a, b *gateway.Reconciler) (end func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	toA, toB := make(chan gateway.Note), make(chan gateway.Note)
+	talk := func(r *gateway.Reconciler, with gateway.ID, in, out chan gateway.Note) {
+		var said iter.Seq[gateway.Note] = func(yield func(gateway.Note) bool) {
+			for {
+				select {
+				case n := <-in:
+					if !yield(n) {
+						return
+					}
+				case <-ctx.Done():
+					return
+				}
+			}
+		}
+		for n, err := range r.Talk(ctx, with, said) {
+			if err != nil {
+				return
+			}
+			select {
+			case out <- n.Clone():
+			case <-ctx.Done():
+				return
+			}
+		}
+	}
+	go talk(a, "gw2", toA, toB)
+	go talk(b, "gw1", toB, toA)
+	return cancel
+}
+
+// move moves the floating address.
+func (s *street) move(to int) {
+	from := s.at.Swap(int32(to))
+	if from >= 0 {
+		s.houses[from].owns <- nil
+	}
+	if to >= 0 {
+		s.houses[to].owns <- []netip.Addr{floating}
+	}
+	synctest.Wait()
+}
+
+// kicked is what a client does who gets an initiation from the gateway that has the
+// floating address.
+func (s *street) kicked(at int, p gateway.Peer) {
+	if int(s.at.Load()) != at || p.Endpoint != home {
+		return
+	}
+	time.AfterFunc(rtt, func() {
+		if int(s.at.Load()) == at { // or the answer goes elsewhere
+			s.session(at, p.Key)
+		}
+	})
+}
+
+// session is a handshake between a client and a gateway, and a keepalive.
+func (s *street) session(at int, key wgkey.Public) {
+	s.houses[at].device.Hear(key, memdevice.Traffic{Rx: 32 + 148, Tx: 92, Handshake: time.Now(), Endpoint: home})
+}
+
+// carried says how many peers have a session at each gateway.
+func (s *street) sessions() (n [2]int) {
+	for i, h := range s.houses {
+		for _, p := range h.state().Peers {
+			if !p.Handshake.IsZero() {
+				n[i]++
+			}
+		}
+	}
+	return n
+}
+
+func (s *street) all() []gateway.Peer { return s.plane.Config(office).Peers }
+
+// proves P13: the clients of a floating address come over within their round trip.
+func TestAnAddressThatComesBringsItsClients(t *testing.T) {
+	onStreet(t, 100, func(t *testing.T, s *street) {
+		for _, p := range s.all()[:60] {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second) // the siblings have heard
+		require.Equal(t, [2]int{60, 0}, s.sessions())
+		s.houses[0].stop() // the machine is lost, and with it all words
+		began := time.Now()
+		s.move(1)
+		for s.sessions()[1] < 60 {
+			s.houses[1].after(time.Millisecond)
+			require.LessOrEqual(t, time.Since(began), rtt+20*time.Millisecond)
+		}
+		require.Equal(t, [2]int{60, 60}, s.sessions(), "who had no session was dialled")
+		s.houses[1].after(10 * time.Second)
+		s.houses[1].converged()
+		s.houses[0].start()
+	})
+}
+
+// An address that moves to and fro takes all clients along each time: who lost it has
+// forgotten them at once, and nobody has two gateways that believe in him.
+func TestAnAddressThatMovesToAndFro(t *testing.T) {
+	onStreet(t, 20, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		for n := range 20 {
+			to := (n + 1) % 2
+			s.move(to)
+			s.houses[0].after(100 * time.Millisecond)
+			want := [2]int{}
+			want[to] = 20
+			require.Equal(t, want, s.sessions(), "move %d", n)
+			s.houses[0].after(1900 * time.Millisecond)
+		}
+	})
+}
+
+// A client that another gateway has carried for a while is forgotten here, so that it
+// is not stolen back; nobody else is.
+func TestWhoIsCarriedElsewhereIsForgotten(t *testing.T) {
+	onStreet(t, 3, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		gone := s.all()[1].Key
+		s.session(1, gone) // by a balancer's hand
+		s.houses[0].after(4 * time.Second)
+		require.Equal(t, [2]int{3, 1}, s.sessions(), "too soon")
+		s.houses[0].after(4 * time.Second)
+		require.Equal(t, [2]int{2, 1}, s.sessions())
+		for _, p := range s.houses[0].state().Peers {
+			require.Equal(t, p.Key == gone, !p.Endpoint.IsValid())
+		}
+		s.houses[0].converged()
+	})
+}
+
+// An address that goes while clients are taken over ends that at once.
+func TestATakeoverEndsWithTheAddress(t *testing.T) {
+	onStreet(t, 1000, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		s.move(1)
+		s.houses[0].after(50 * time.Millisecond)
+		s.move(-1)
+		n := s.sessions()[1]
+		require.Zero(t, n, "sessions of an address that has gone")
+		s.houses[0].after(time.Minute)
+		for _, p := range s.houses[1].state().Peers {
+			require.False(t, p.Endpoint.IsValid())
+			require.Zero(t, p.Keepalive)
+		}
+	})
+}
+
+// That a location has no floating address any more, or another one, takes no session.
+func TestOtherFloatingAddressesTakeNoSession(t *testing.T) {
+	onStreet(t, 3, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		s.plane.Edit(office, func(c *gateway.Config) { c.Interface.Floating = nil })
+		s.houses[0].after(time.Minute)
+		require.Equal(t, [2]int{3, 0}, s.sessions())
+	})
+}
