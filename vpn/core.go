@@ -69,6 +69,7 @@ type Core struct {
 	keep      int // events
 
 	registry registry
+	listing  listing
 	links    links
 	acks     acks
 	looks    health
@@ -121,6 +122,7 @@ func New(c Config) (*Core, error) {
 		stopped:  make(chan struct{}),
 		trackers: map[location.ID]*tracker{},
 		start:    make(chan *tracker),
+		listing:  newListing(),
 		keep:     c.Events,
 	}
 	core.gateways, core.owners, core.events = &Gateways{core}, &Owners{core}, &Events{c: core}

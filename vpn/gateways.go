@@ -27,7 +27,8 @@ type Gateway struct {
 	ID        gateway.ID    `json:"id"`
 	Name      string        `json:"name"` // for people; 1 to 63 printable characters
 	Locations []location.ID `json:"locations,omitempty"`
-	// Address is where cores dial it, host and port; "" means that it dials them.
+	// Address is where cores dial it, and its siblings, host and port; "" means that
+	// it dials them.
 	Address string `json:"address,omitzero"`
 	// Disabled refuses the gateway's streams and reports with ErrRevoked. What it
 	// has it keeps.

@@ -77,6 +77,10 @@ func (d *driven) origin() gatewaytest.Origin {
 			assign(g.ID, at...)
 			return g.ID
 		},
+		Move: func(id gateway.ID, addr string) {
+			_, err := d.core.Gateways().Update(ctx, id, func(g *vpn.Gateway) error { g.Address = addr; return nil })
+			require.NoError(d.tb, err)
+		},
 		Revoke: func(id gateway.ID) { require.NoError(d.tb, d.core.Gateways().Remove(ctx, id)) },
 		Grow: func(at gateway.LocationID) wgkey.Public {
 			key := wgkey.NewPrivate().Public()

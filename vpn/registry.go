@@ -16,7 +16,9 @@ type registry struct {
 
 	mu      sync.RWMutex
 	rows    map[gateway.ID]gatewayRow
-	version uint64 // counts puts
+	version uint64                            // counts puts
+	puts    map[gateway.ID]uint64             // by gateway: the version of its last put
+	serving map[location.ID][]gateway.Sibling // in order of ID; nil: not worked out yet
 }
 
 // get returns what is known of a gateway; nothing is ErrUnknown.
@@ -37,6 +39,45 @@ func (r *registry) all() map[gateway.ID]gatewayRow {
 	return r.rows
 }
 
+// assigned returns the row of a gateway, and what it is to be told of it, never
+// nil: both as of one moment.
+func (r *registry) assigned(id gateway.ID) (gatewayRow, []gateway.Assignment, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	row, known := r.rows[id]
+	if !known {
+		return row, nil, gateway.ErrUnknown
+	}
+	if r.serving == nil {
+		r.serving = serving(r.rows)
+	}
+	list := make([]gateway.Assignment, len(row.Locations))
+	for i, at := range row.Locations {
+		list[i].Location = gateway.LocationID(at)
+		for _, s := range r.serving[at] {
+			if s.ID != id {
+				list[i].Siblings = append(list[i].Siblings, s)
+			}
+		}
+	}
+	return row, list, nil
+}
+
+// serving is who serves each location, in order of ID.
+func serving(rows map[gateway.ID]gatewayRow) map[location.ID][]gateway.Sibling {
+	all := map[location.ID][]gateway.Sibling{}
+	for _, id := range slices.Sorted(maps.Keys(rows)) {
+		row := rows[id]
+		if row.Removed || row.Disabled {
+			continue
+		}
+		for _, at := range row.Locations {
+			all[at] = append(all[at], gateway.Sibling{ID: id, Addr: row.Address})
+		}
+	}
+	return all
+}
+
 // put takes one row that was read or written now.
 func (r *registry) put(row gatewayRow) {
 	r.mu.Lock()
@@ -48,7 +89,14 @@ func (r *registry) put(row gatewayRow) {
 	row.Gateway = row.clone()
 	rows[row.ID] = row
 	r.rows = rows
+	if !known || !old.same(row) {
+		r.serving = nil
+	}
 	r.version++
+	if r.puts == nil {
+		r.puts = map[gateway.ID]uint64{}
+	}
+	r.puts[row.ID] = r.version
 	r.mu.Unlock()
 	if !known || !old.same(row) {
 		r.changed.ring()
@@ -62,16 +110,22 @@ func (r *registry) begin() uint64 {
 	return r.version
 }
 
-// replace takes what was read of all rows since begin, unless a row was put
-// meanwhile, which the others may be older than.
+// replace takes what was read of all rows since begin, and keeps rows that were put
+// meanwhile: those may be newer. Lists have to come in the order in which they were
+// read.
 func (r *registry) replace(rows map[gateway.ID]gatewayRow, version uint64) {
 	r.mu.Lock()
-	if r.version != version {
-		r.mu.Unlock()
-		return
+	for id, put := range r.puts {
+		if put > version {
+			rows[id] = r.rows[id]
+		}
 	}
+	clear(r.puts)
 	same := maps.EqualFunc(r.rows, rows, gatewayRow.same)
 	r.rows = rows
+	if !same {
+		r.serving = nil
+	}
 	r.mu.Unlock()
 	if !same {
 		r.changed.ring()

@@ -35,6 +35,7 @@ type flaky struct {
 	deaf     bool            // no hints
 	lie      func(*vpn.View) // about a View
 	views    int             // how many were asked for
+	lists    int             // of gateways, how many were read
 }
 
 func newFlaky() *flaky { return &flaky{Stores: memstore.New()} }
@@ -117,7 +118,10 @@ func (s flakyRecords) List(ctx context.Context, prefix, after string, limit int)
 	list, err := s.f.inner().Records().List(ctx, prefix, after, limit)
 	if prefix == "gateway/" {
 		var listed func()
-		s.f.set(func(f *flaky) { listed, f.listed = f.listed, nil })
+		s.f.set(func(f *flaky) {
+			listed, f.listed = f.listed, nil
+			f.lists++
+		})
 		if listed != nil {
 			listed()
 		}

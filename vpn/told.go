@@ -26,10 +26,8 @@ func (c *Core) readRecords(ctx context.Context, hinted <-chan struct{}) {
 	tick := time.NewTicker(slowly)
 	defer tick.Stop()
 	for {
-		version := c.registry.begin()
-		rows, err := c.gateways.all(ctx)
+		err := c.list(ctx)
 		if err == nil {
-			c.registry.replace(rows, version)
 			c.acks.prune(c.registry.get)
 			err = c.readAcks(ctx)
 		}

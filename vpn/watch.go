@@ -85,15 +85,19 @@ func (l *links) at(at location.ID) []link {
 	return all
 }
 
-// Assigned yields the locations that a gateway is assigned to, in order, and
-// again after each change. It ends with ctx, with ErrUnknown, ErrRevoked or
-// ErrStale, or when Run returns.
-func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(yield func([]gateway.LocationID, error) bool) {
-		err := c.read(ctx, id)
-		for last := []gateway.LocationID(nil); ; {
+// Assigned yields the locations that a gateway is assigned to, in order, with the
+// other gateways that serve them, and again after each change: see
+// gateway.ControlPlane. It ends with ctx, with ErrUnknown, ErrRevoked or ErrStale,
+// or when Run returns.
+func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
+		err := c.list(ctx) // a stream does not begin on old knowledge, or without siblings
+		if err != nil {
+			err = fmt.Errorf("%w: %s", gateway.ErrStale, err.Error()) // not %w: its deadline is not the caller's
+		}
+		for last := []gateway.Assignment(nil); ; {
 			changed, weak := c.registry.changed.wait(), c.weak.wait()
-			row, gone := c.registry.get(id)
+			row, now, gone := c.registry.assigned(id)
 			switch {
 			case err != nil:
 			case c.hasStopped():
@@ -112,15 +116,14 @@ func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.
 				yield(nil, fmt.Errorf("vpn: assignments of gateway %q: %w", id, err))
 				return
 			}
-			now := make([]gateway.LocationID, len(row.Locations))
-			for i, at := range row.Locations {
-				now[i] = gateway.LocationID(at)
-			}
-			if last == nil || !slices.Equal(now, last) {
-				if !yield(slices.Clone(now), nil) {
+			if last == nil || !slices.EqualFunc(now, last, gateway.Assignment.Equal) {
+				last = make([]gateway.Assignment, len(now))
+				for i, a := range now {
+					last[i] = a.Clone() // what is yielded is the receiver's
+				}
+				if !yield(now, nil) {
 					return
 				}
-				last = now
 				continue
 			}
 			select {

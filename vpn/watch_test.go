@@ -53,7 +53,7 @@ func TestAssignmentsAreFollowed(t *testing.T) {
 		gw := r.gateway("gw1")
 		w := r.watch(r.core, gw, gateway.Config{})
 		r.has(w)
-		var told [][]gateway.LocationID
+		var told [][]gateway.Assignment
 		go func() {
 			for list, err := range r.core.Assigned(r.ctx, gw) {
 				if err != nil {
@@ -64,7 +64,7 @@ func TestAssignmentsAreFollowed(t *testing.T) {
 		}()
 		synctest.Wait()
 		at := gateway.LocationID(r.office.ID)
-		require.Equal(r.t, [][]gateway.LocationID{{at}}, told)
+		require.Equal(r.t, [][]gateway.Assignment{{{Location: at}}}, told)
 		_, err := r.core.Gateways().Update(r.ctx, gw, func(g *vpn.Gateway) error { g.Name = "renamed"; return nil })
 		require.NoError(r.t, err)
 		synctest.Wait()
@@ -73,7 +73,7 @@ func TestAssignmentsAreFollowed(t *testing.T) {
 		_, err = r.core.Gateways().Update(r.ctx, gw, func(g *vpn.Gateway) error { g.Locations = nil; return nil })
 		require.NoError(r.t, err)
 		r.ended(w, vpn.ErrUnassigned)
-		require.Equal(r.t, [][]gateway.LocationID{{at}, {}}, told)
+		require.Equal(r.t, [][]gateway.Assignment{{{Location: at}}, {}}, told)
 		r.ended(r.watch(r.core, gw, gateway.Config{}), vpn.ErrUnassigned)
 		require.ErrorIs(r.t, r.core.Report(r.ctx, gw, at, gateway.Status{Full: true}), vpn.ErrUnassigned)
 	})

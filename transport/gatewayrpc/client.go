@@ -65,24 +65,25 @@ func because(ctx context.Context, call string, at gateway.LocationID, err error)
 }
 
 // Assigned implements gateway.ControlPlane.
-func (c *client) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(yield func([]gateway.LocationID, error) bool) {
+func (c *client) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
 		inner, cancel := context.WithCancel(ctx)
 		defer cancel()
 		s, err := c.rpc.Assigned(inner, &pb.AssignedRequest{Gateway: string(id)})
 		if err == nil {
 			defer s.Close() //nolint:errcheck // there is nothing left to hear
 			defer cancel()
-			for s.Receive() {
-				at := make([]gateway.LocationID, len(s.Msg().GetLocations()))
-				for i, l := range s.Msg().GetLocations() {
-					at[i] = gateway.LocationID(l)
-				}
-				if !yield(at, nil) {
+			var j assigned
+			for err == nil && s.Receive() {
+				var whole bool
+				if whole, err = j.add(s.Msg()); whole && !yield(j.list, nil) {
 					return
 				}
 			}
-			if err = s.Err(); err == nil {
+			if err == nil {
+				err = s.Err()
+			}
+			if err == nil {
 				err = errEnded
 			}
 		}
@@ -110,7 +111,7 @@ func (c *client) watch(ctx context.Context, id gateway.ID, at gateway.LocationID
 	tell func(gateway.Update) bool,
 ) (left bool, _ error) {
 	ctx, cancel := context.WithCancel(ctx)
-	sent := c.c.Clock.now()
+	sent, name := c.c.Clock.Now(), c.c.Clock.Name()
 	s, err := c.rpc.Watch(ctx)
 	if err != nil {
 		cancel()
@@ -127,7 +128,7 @@ func (c *client) watch(ctx context.Context, id gateway.ID, at gateway.LocationID
 	ask := &pb.WatchRequest{
 		Open: &pb.Open{
 			Gateway: string(id), Location: string(at), Have: toRevision(have),
-			Clock: c.c.Clock.name[:], Sent: uint64(sent / time.Microsecond),
+			Clock: name[:], Sent: uint64(sent / time.Microsecond),
 		},
 		Credit: window,
 	}
@@ -170,8 +171,9 @@ func (c *client) report(ctx context.Context, id gateway.ID, at gateway.LocationI
 	if err != nil {
 		return err
 	}
-	who := &pb.Reporter{Gateway: string(id), Location: string(at), Clock: c.c.Clock.name[:]}
-	now, sent := c.c.Now(), c.c.Clock.now()
+	name := c.c.Clock.Name()
+	who := &pb.Reporter{Gateway: string(id), Location: string(at), Clock: name[:]}
+	now, sent := c.c.Now(), c.c.Clock.Now()
 	for m := range statusParts(s, now) {
 		if who != nil {
 			who.Sent = uint64(sent / time.Microsecond)

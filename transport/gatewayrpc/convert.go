@@ -21,10 +21,10 @@ const (
 	maxAddrs      = 1024
 	maxMasquerade = 4096
 	maxReach      = 16384 // destinations
-	maxWhat       = 1024  // bytes, of the words for a problem
-	maxText       = 255   // bytes, of other texts
-	maxEndpoint   = 64    // bytes, zone included
-	maxSent       = 4e15 * time.Microsecond / time.Nanosecond
+	maxFloating   = 16
+	maxWhat       = 1024 // bytes, of the words for a problem
+	maxText       = 255  // bytes, of other texts
+	maxEndpoint   = 64   // bytes, zone included
 	maxAge        = 9e15 // microseconds
 )
 
@@ -101,6 +101,30 @@ func fromPrefixes(list [][]byte) ([]netip.Prefix, error) {
 	return out, nil
 }
 
+// toAddrs takes addresses that 4 or 16 bytes can say; field is for the error.
+func toAddrs(field string, list []netip.Addr) ([][]byte, error) {
+	var out [][]byte
+	for i, a := range list {
+		if !a.IsValid() || a.Zone() != "" {
+			return nil, fmt.Errorf("%w: %s[%d] is %v: no bytes say that", ErrInvalid, field, i, a)
+		}
+		out = append(out, a.AsSlice())
+	}
+	return out, nil
+}
+
+func fromAddrs(field string, list [][]byte) ([]netip.Addr, error) {
+	var out []netip.Addr
+	for i, b := range list {
+		a, ok := netip.AddrFromSlice(b)
+		if !ok {
+			return nil, fmt.Errorf("%w: %s[%d] of %d bytes is no address", ErrInvalid, field, i, len(b))
+		}
+		out = append(out, a)
+	}
+	return out, nil
+}
+
 func toEndpoint(e netip.AddrPort) []byte {
 	if e == (netip.AddrPort{}) {
 		return nil
@@ -129,10 +153,17 @@ func toInterface(i *gateway.Interface) (*pb.Interface, error) {
 	case len(i.Addrs) > maxAddrs || len(i.Masquerade) > maxMasquerade || len(i.Destinations) > maxReach:
 		return nil, fmt.Errorf("%w: an interface with %d addresses, %d masqueraded prefixes and %d destinations",
 			ErrTooLarge, len(i.Addrs), len(i.Masquerade), len(i.Destinations))
+	case len(i.Floating) > maxFloating:
+		return nil, fmt.Errorf("%w: an interface with %d floating addresses, more than %d", ErrTooLarge, len(i.Floating), maxFloating)
+	}
+	floating, err := toAddrs("Floating", i.Floating)
+	if err != nil {
+		return nil, err
 	}
 	return &pb.Interface{
 		Key: secret(i.Key), Port: uint32(i.Port), Addrs: toPrefixes(i.Addrs), Mtu: int64(i.MTU), Mark: i.Mark,
 		Masquerade: toPrefixes(i.Masquerade), Destinations: toPrefixes(i.Destinations), Isolated: i.Isolated,
+		Floating: floating,
 	}, nil
 }
 
@@ -156,7 +187,10 @@ func fromInterface(m *pb.Interface) (*gateway.Interface, error) {
 	if i.Masquerade, err = fromPrefixes(m.GetMasquerade()); err != nil {
 		return nil, err
 	}
-	i.Destinations, err = fromPrefixes(m.GetDestinations())
+	if i.Destinations, err = fromPrefixes(m.GetDestinations()); err != nil {
+		return nil, err
+	}
+	i.Floating, err = fromAddrs("Floating", m.GetFloating())
 	return i, err
 }
 

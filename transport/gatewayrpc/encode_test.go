@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 
 func alike(t require.TestingT, want, got any) {
 	require.Empty(t, cmp.Diff(want, got,
-		cmpopts.EquateComparable(wgkey.Private{}, wgkey.Preshared{}, netip.Prefix{}, netip.AddrPort{}),
+		cmpopts.EquateComparable(wgkey.Private{}, wgkey.Preshared{}, netip.Addr{}, netip.Prefix{}, netip.AddrPort{}),
 		cmpopts.EquateApproxTime(2*time.Microsecond), cmpopts.EquateEmpty()))
 }
 
@@ -28,6 +29,7 @@ func TestUpdatesComeBackAsTheyWere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old, now := gatewaytest.RandomConfig().Draw(t, "old"), gatewaytest.RandomConfig().Draw(t, "now")
 		old.Revision = gateway.Revision{Epoch: rapid.Uint64().Draw(t, "epoch"), Number: rapid.Uint64().Draw(t, "number")}
+		now.Interface.Floating = addrs("192.0.2.9", "192.0.2.10", "2001:db8::9")[rapid.IntRange(0, 3).Draw(t, "floating"):]
 		now.Revision = gateway.Revision{Epoch: old.Revision.Epoch, Number: old.Revision.Number + 1}
 		for _, u := range []gateway.Update{now.Since(old), now.Since(gateway.Config{}), {}, {Interface: &gateway.Interface{}}} {
 			b, err := gatewayrpc.AppendUpdate([]byte("before"), u)
@@ -43,8 +45,11 @@ func TestUpdatesComeBackAsTheyWere(t *testing.T) {
 // applies the others.
 func TestBadRowsCross(t *testing.T) {
 	u := gateway.Update{
-		To:        gateway.Revision{Epoch: 1, Number: 1},
-		Interface: &gateway.Interface{MTU: -1, Addrs: []netip.Prefix{{}, netip.MustParsePrefix("::ffff:10.0.0.1/100")}},
+		To: gateway.Revision{Epoch: 1, Number: 1},
+		Interface: &gateway.Interface{
+			MTU: -1, Addrs: []netip.Prefix{{}, netip.MustParsePrefix("::ffff:10.0.0.1/100")},
+			Floating: addrs("::ffff:192.0.2.9", "10.20.0.1", "::", "10.20.0.1"),
+		},
 		Set: []gateway.Peer{
 			{Keepalive: -time.Hour, AllowedIPs: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/8"), {}}},
 			{Endpoint: netip.AddrPortFrom(netip.Addr{}, 7)},
@@ -56,6 +61,42 @@ func TestBadRowsCross(t *testing.T) {
 	got, err := gatewayrpc.ParseUpdate(b)
 	require.NoError(t, err)
 	alike(t, u, got)
+}
+
+func addrs(list ...string) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParseAddr(s)
+	}
+	return out
+}
+
+// An address that bytes cannot say would arrive as another one.
+func TestFloatingAddressesThatCannotBeSaid(t *testing.T) {
+	for name, c := range map[string]struct {
+		list []netip.Addr
+		want error
+		text string
+	}{
+		"none":          {append(addrs("192.0.2.9"), netip.Addr{}), gatewayrpc.ErrInvalid, "Floating[1]"},
+		"one of a zone": {addrs("2001:db8::9%eth0"), gatewayrpc.ErrInvalid, "Floating[0] is 2001:db8::9%eth0"},
+		"too many":      {slices.Repeat(addrs("192.0.2.9"), 17), gatewayrpc.ErrTooLarge, "17 floating addresses, more than 16"},
+		"all that fit":  {slices.Repeat(addrs("2001:db8::9"), 16), nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			u := gateway.Update{To: gateway.Revision{Epoch: 1, Number: 1}, Interface: &gateway.Interface{Floating: c.list}}
+			b, err := gatewayrpc.AppendUpdate(nil, u)
+			if c.want != nil {
+				require.ErrorIs(t, err, c.want)
+				require.ErrorContains(t, err, c.text)
+				return
+			}
+			require.NoError(t, err)
+			got, err := gatewayrpc.ParseUpdate(b)
+			require.NoError(t, err)
+			alike(t, u, got)
+		})
+	}
 }
 
 func TestStatusesComeBackAsTheyWere(t *testing.T) {
@@ -127,7 +168,9 @@ func FuzzParseUpdate(f *testing.F) {
 	u := gatewaytest.Config(3).Since(gateway.Config{})
 	u.Remove, u.Set[0].Preshared, u.Set[1].Keepalive = gatewaytest.Keys(2), gatewaytest.PresharedKey(1), time.Minute
 	u.Set[2].Endpoint = netip.MustParseAddrPort("[fe80::1%eth0]:51820")
-	for _, u := range []gateway.Update{u, {}, {Interface: &gateway.Interface{}}, {From: u.To, To: u.To, Remove: u.Remove}} {
+	floats := gatewaytest.Interface()
+	floats.Floating, floats.Mark = addrs("192.0.2.9", "2001:db8::9"), 0x6866ca6c
+	for _, u := range []gateway.Update{u, {}, {Interface: &gateway.Interface{}}, {Interface: &floats}, {From: u.To, To: u.To, Remove: u.Remove}} {
 		b, err := gatewayrpc.AppendUpdate(nil, u)
 		require.NoError(f, err)
 		f.Add(b)

@@ -117,16 +117,14 @@ func (h *handler) Assigned(ctx context.Context, r *pb.AssignedRequest, out *conn
 	if err != nil {
 		return err
 	}
-	for at, err := range h.plane.Assigned(ctx, id) {
+	for list, err := range h.plane.Assigned(ctx, id) {
 		if err != nil {
 			return h.fail(ctx, "assigned", id, "", err)
 		}
-		m := &pb.AssignedResponse{Locations: make([]string, len(at))}
-		for i := range at {
-			m.Locations[i] = string(at[i])
-		}
-		if err := out.Send(m); err != nil {
-			return err
+		for m := range assignedParts(list) {
+			if err := out.Send(m); err != nil {
+				return err
+			}
 		}
 	}
 	return ended()
@@ -206,7 +204,7 @@ func (h *handler) Report(ctx context.Context, in *connect.ClientStream[pb.Report
 			if id, err = h.who(ctx, r.GetGateway()); err != nil {
 				return nil, err
 			}
-			lag, late := h.lags.observe(id, r, h.c.Clock.now())
+			lag, late := h.lags.observe(id, r, h.c.Clock.Now())
 			if late {
 				return nil, connect.NewError(connect.CodeAborted, errors.New("a later report came before this one"))
 			}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -156,6 +157,14 @@ func TestUpdatesThatMakeNoSense(t *testing.T) {
 			_, err := watchRaw(t, raw{say: say})
 			require.ErrorIs(t, err, gatewayrpc.ErrInvalid)
 		})
+	}
+	for field, list := range map[string][][]byte{
+		"floating[1]": {{192, 0, 2, 9}, {192, 0, 2}}, "floating[0]": {{}}, "floating": slices.Repeat([][]byte{{192, 0, 2, 9}}, 17),
+	} {
+		say := []*pb.WatchResponse{{Update: &pb.Update{To: to, Interface: &pb.Interface{Floating: list}}}}
+		_, err := watchRaw(t, raw{say: say})
+		require.ErrorIs(t, err, gatewayrpc.ErrInvalid)
+		require.ErrorContains(t, err, "interface."+field)
 	}
 	_, err := watchRaw(t, raw{say: []*pb.WatchResponse{
 		{Update: &pb.Update{To: to, Set: []*pb.Peer{{Key: key, AllowedIps: [][]byte{make([]byte, 2<<20)}}}}},

@@ -64,7 +64,7 @@ func (e everybody) is(id gateway.ID) gateway.ControlPlane {
 	return gatewayrpc.NewClient(as{id, e.c}, e.base, e.cfg)
 }
 
-func (e everybody) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
+func (e everybody) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
 	return e.is(id).Assigned(ctx, id)
 }
 

@@ -102,20 +102,22 @@ func TestErrorsDoNotPrintKeys(t *testing.T) {
 		return &pb.Update{To: &pb.Revision{Epoch: 1, Number: 1}, Set: []*pb.Peer{p}}
 	}
 	for name, u := range map[string]*pb.Update{
-		"no revision":        {Interface: &pb.Interface{Key: private[:]}, Set: []*pb.Peer{{Key: key[:], Preshared: preshared[:]}}},
-		"a long key":         iface(func(i *pb.Interface) { i.Key = long }),
-		"a large port":       iface(func(i *pb.Interface) { i.Port = 1 << 17 }),
-		"a long address":     iface(func(i *pb.Interface) { i.Addrs = [][]byte{private[:]} }),
-		"a short address":    iface(func(i *pb.Interface) { i.Addrs = [][]byte{{1, 2}} }),
-		"a long length":      iface(func(i *pb.Interface) { i.Masquerade = [][]byte{{1, 2, 3, 4, 33}} }),
-		"a long preshared":   row(func(p *pb.Peer) { p.Preshared = long }),
-		"a short public key": row(func(p *pb.Peer) { p.Key = p.GetKey()[:31] }),
-		"a secret as prefix": row(func(p *pb.Peer) { p.AllowedIps = [][]byte{preshared[:]} }),
-		"a short prefix":     row(func(p *pb.Peer) { p.AllowedIps = [][]byte{preshared[:6]} }),
-		"a short endpoint":   row(func(p *pb.Peer) { p.Endpoint = preshared[:7] }),
-		"a long endpoint":    row(func(p *pb.Peer) { p.Endpoint = bytes.Repeat([]byte{7}, 65) }),
-		"a huge keepalive":   row(func(p *pb.Peer) { p.Keepalive = 1 << 62 }),
-		"a secret to remove": {To: &pb.Revision{Epoch: 1}, Remove: [][]byte{long}},
+		"no revision":          {Interface: &pb.Interface{Key: private[:]}, Set: []*pb.Peer{{Key: key[:], Preshared: preshared[:]}}},
+		"a long key":           iface(func(i *pb.Interface) { i.Key = long }),
+		"a large port":         iface(func(i *pb.Interface) { i.Port = 1 << 17 }),
+		"a long address":       iface(func(i *pb.Interface) { i.Addrs = [][]byte{private[:]} }),
+		"a short address":      iface(func(i *pb.Interface) { i.Addrs = [][]byte{{1, 2}} }),
+		"a long length":        iface(func(i *pb.Interface) { i.Masquerade = [][]byte{{1, 2, 3, 4, 33}} }),
+		"a secret that floats": iface(func(i *pb.Interface) { i.Floating = [][]byte{private[:]} }),
+		"a short one floats":   iface(func(i *pb.Interface) { i.Floating = [][]byte{private[:5]} }),
+		"a long preshared":     row(func(p *pb.Peer) { p.Preshared = long }),
+		"a short public key":   row(func(p *pb.Peer) { p.Key = p.GetKey()[:31] }),
+		"a secret as prefix":   row(func(p *pb.Peer) { p.AllowedIps = [][]byte{preshared[:]} }),
+		"a short prefix":       row(func(p *pb.Peer) { p.AllowedIps = [][]byte{preshared[:6]} }),
+		"a short endpoint":     row(func(p *pb.Peer) { p.Endpoint = preshared[:7] }),
+		"a long endpoint":      row(func(p *pb.Peer) { p.Endpoint = bytes.Repeat([]byte{7}, 65) }),
+		"a huge keepalive":     row(func(p *pb.Peer) { p.Keepalive = 1 << 62 }),
+		"a secret to remove":   {To: &pb.Revision{Epoch: 1}, Remove: [][]byte{long}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := watchRaw(t, raw{say: []*pb.WatchResponse{{Update: u}}})

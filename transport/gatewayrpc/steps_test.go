@@ -22,8 +22,8 @@ type steps struct {
 	now      func() time.Time
 }
 
-func (s *steps) Assigned(ctx context.Context, _ gateway.ID) iter.Seq2[[]gateway.LocationID, error] {
-	return func(yield func([]gateway.LocationID, error) bool) {
+func (s *steps) Assigned(ctx context.Context, _ gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
 		if s.err != nil {
 			yield(nil, s.err)
 			return

@@ -51,8 +51,8 @@ const (
 
 // GatewayServiceClient is a client for the holdfast.gateway.v1.GatewayService service.
 type GatewayServiceClient interface {
-	// Assigned tells the locations that the gateway is to serve, at once and after
-	// every change.
+	// Assigned tells the locations that the gateway is to serve, and who else
+	// serves them, at once and after every change.
 	Assigned(context.Context, *AssignedRequest) (*connect.ServerStreamForClient[AssignedResponse], error)
 	// Watch tells what a location is to be: at once what changed since the revision
 	// that the gateway has, then every change. The gateway says how many updates it
@@ -118,8 +118,8 @@ func (c *gatewayServiceClient) Report(ctx context.Context) (*connect.ClientStrea
 
 // GatewayServiceHandler is an implementation of the holdfast.gateway.v1.GatewayService service.
 type GatewayServiceHandler interface {
-	// Assigned tells the locations that the gateway is to serve, at once and after
-	// every change.
+	// Assigned tells the locations that the gateway is to serve, and who else
+	// serves them, at once and after every change.
 	Assigned(context.Context, *AssignedRequest, *connect.ServerStream[AssignedResponse]) error
 	// Watch tells what a location is to be: at once what changed since the revision
 	// that the gateway has, then every change. The gateway says how many updates it

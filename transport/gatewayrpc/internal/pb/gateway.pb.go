@@ -130,10 +130,14 @@ func (x *AssignedRequest) GetGateway() string {
 	return ""
 }
 
-// AssignedResponse has all of them.
+// AssignedResponse is a part of all of them.
 type AssignedResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Locations     []string               `protobuf:"bytes,1,rep,name=locations,proto3" json:"locations,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In order of location. The first of a later part may be of the same location
+	// as the last of the part before, and has more of its siblings then.
+	Assignments []*Assignment `protobuf:"bytes,1,rep,name=assignments,proto3" json:"assignments,omitempty"`
+	// Further parts follow. What is assigned counts as a whole.
+	More          bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -168,11 +172,126 @@ func (*AssignedResponse) Descriptor() ([]byte, []int) {
 	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *AssignedResponse) GetLocations() []string {
+func (x *AssignedResponse) GetAssignments() []*Assignment {
 	if x != nil {
-		return x.Locations
+		return x.Assignments
 	}
 	return nil
+}
+
+func (x *AssignedResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
+// Assignment is a location that the gateway is to serve.
+type Assignment struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Location string                 `protobuf:"bytes,1,opt,name=location,proto3" json:"location,omitempty"`
+	// The other gateways of the location, in order.
+	Siblings      []*Sibling `protobuf:"bytes,2,rep,name=siblings,proto3" json:"siblings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Assignment) Reset() {
+	*x = Assignment{}
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Assignment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Assignment) ProtoMessage() {}
+
+func (x *Assignment) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
+func (*Assignment) Descriptor() ([]byte, []int) {
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Assignment) GetLocation() string {
+	if x != nil {
+		return x.Location
+	}
+	return ""
+}
+
+func (x *Assignment) GetSiblings() []*Sibling {
+	if x != nil {
+		return x.Siblings
+	}
+	return nil
+}
+
+// Sibling is another gateway of a location.
+type Sibling struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Gateway string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
+	// Where it takes links, host:port; absent: it cannot be dialled.
+	Addr          string `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Sibling) Reset() {
+	*x = Sibling{}
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Sibling) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Sibling) ProtoMessage() {}
+
+func (x *Sibling) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Sibling.ProtoReflect.Descriptor instead.
+func (*Sibling) Descriptor() ([]byte, []int) {
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Sibling) GetGateway() string {
+	if x != nil {
+		return x.Gateway
+	}
+	return ""
+}
+
+func (x *Sibling) GetAddr() string {
+	if x != nil {
+		return x.Addr
+	}
+	return ""
 }
 
 // WatchRequest opens a watch, with the first, and lets more updates come.
@@ -188,7 +307,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[3]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -200,7 +319,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[3]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -213,7 +332,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{3}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchRequest) GetOpen() *Open {
@@ -247,7 +366,7 @@ type Open struct {
 
 func (x *Open) Reset() {
 	*x = Open{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[4]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +378,7 @@ func (x *Open) String() string {
 func (*Open) ProtoMessage() {}
 
 func (x *Open) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[4]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +391,7 @@ func (x *Open) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Open.ProtoReflect.Descriptor instead.
 func (*Open) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{4}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Open) GetGateway() string {
@@ -322,7 +441,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[5]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -334,7 +453,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[5]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -347,7 +466,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{5}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *WatchResponse) GetUpdate() *Update {
@@ -383,7 +502,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[6]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -395,7 +514,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[6]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -408,7 +527,7 @@ func (x *Update) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Update.ProtoReflect.Descriptor instead.
 func (*Update) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{6}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Update) GetFrom() *Revision {
@@ -458,15 +577,18 @@ type Interface struct {
 	Mark       uint32   `protobuf:"varint,5,opt,name=mark,proto3" json:"mark,omitempty"`
 	Masquerade [][]byte `protobuf:"bytes,6,rep,name=masquerade,proto3" json:"masquerade,omitempty"`
 	// What peers may reach; none: all.
-	Destinations  [][]byte `protobuf:"bytes,7,rep,name=destinations,proto3" json:"destinations,omitempty"`
-	Isolated      bool     `protobuf:"varint,8,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	Destinations [][]byte `protobuf:"bytes,7,rep,name=destinations,proto3" json:"destinations,omitempty"`
+	Isolated     bool     `protobuf:"varint,8,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	// The public addresses that move between the gateways, 4 or 16 bytes each, in
+	// order. Where there are some, there is a mark.
+	Floating      [][]byte `protobuf:"bytes,9,rep,name=floating,proto3" json:"floating,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Interface) Reset() {
 	*x = Interface{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[7]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -478,7 +600,7 @@ func (x *Interface) String() string {
 func (*Interface) ProtoMessage() {}
 
 func (x *Interface) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[7]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -491,7 +613,7 @@ func (x *Interface) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Interface.ProtoReflect.Descriptor instead.
 func (*Interface) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{7}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Interface) GetKey() []byte {
@@ -550,6 +672,13 @@ func (x *Interface) GetIsolated() bool {
 	return false
 }
 
+func (x *Interface) GetFloating() [][]byte {
+	if x != nil {
+		return x.Floating
+	}
+	return nil
+}
+
 // Peer is one row.
 type Peer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -568,7 +697,7 @@ type Peer struct {
 
 func (x *Peer) Reset() {
 	*x = Peer{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[8]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -580,7 +709,7 @@ func (x *Peer) String() string {
 func (*Peer) ProtoMessage() {}
 
 func (x *Peer) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[8]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -593,7 +722,7 @@ func (x *Peer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Peer.ProtoReflect.Descriptor instead.
 func (*Peer) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{8}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Peer) GetKey() []byte {
@@ -646,7 +775,7 @@ type ReportRequest struct {
 
 func (x *ReportRequest) Reset() {
 	*x = ReportRequest{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[9]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +787,7 @@ func (x *ReportRequest) String() string {
 func (*ReportRequest) ProtoMessage() {}
 
 func (x *ReportRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[9]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +800,7 @@ func (x *ReportRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportRequest.ProtoReflect.Descriptor instead.
 func (*ReportRequest) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{9}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReportRequest) GetReporter() *Reporter {
@@ -712,7 +841,7 @@ type Reporter struct {
 
 func (x *Reporter) Reset() {
 	*x = Reporter{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[10]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -724,7 +853,7 @@ func (x *Reporter) String() string {
 func (*Reporter) ProtoMessage() {}
 
 func (x *Reporter) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[10]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -737,7 +866,7 @@ func (x *Reporter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reporter.ProtoReflect.Descriptor instead.
 func (*Reporter) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{10}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Reporter) GetGateway() string {
@@ -795,7 +924,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[11]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -807,7 +936,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[11]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -820,7 +949,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{11}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Status) GetEpoch() uint64 {
@@ -927,7 +1056,7 @@ type Problem struct {
 
 func (x *Problem) Reset() {
 	*x = Problem{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[12]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1068,7 @@ func (x *Problem) String() string {
 func (*Problem) ProtoMessage() {}
 
 func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[12]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1081,7 @@ func (x *Problem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Problem.ProtoReflect.Descriptor instead.
 func (*Problem) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{12}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Problem) GetKey() []byte {
@@ -993,7 +1122,7 @@ type Sighting struct {
 
 func (x *Sighting) Reset() {
 	*x = Sighting{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[13]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1005,7 +1134,7 @@ func (x *Sighting) String() string {
 func (*Sighting) ProtoMessage() {}
 
 func (x *Sighting) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[13]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1018,7 +1147,7 @@ func (x *Sighting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sighting.ProtoReflect.Descriptor instead.
 func (*Sighting) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{13}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Sighting) GetKey() []byte {
@@ -1079,7 +1208,7 @@ type ReportResponse struct {
 
 func (x *ReportResponse) Reset() {
 	*x = ReportResponse{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[14]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1091,7 +1220,7 @@ func (x *ReportResponse) String() string {
 func (*ReportResponse) ProtoMessage() {}
 
 func (x *ReportResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[14]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1233,7 @@ func (x *ReportResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportResponse.ProtoReflect.Descriptor instead.
 func (*ReportResponse) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{14}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{16}
 }
 
 // Reason goes with an error, and names it for programs.
@@ -1117,7 +1246,7 @@ type Reason struct {
 
 func (x *Reason) Reset() {
 	*x = Reason{}
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[15]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1129,7 +1258,7 @@ func (x *Reason) String() string {
 func (*Reason) ProtoMessage() {}
 
 func (x *Reason) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[15]
+	mi := &file_holdfast_gateway_v1_gateway_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1142,7 +1271,7 @@ func (x *Reason) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reason.ProtoReflect.Descriptor instead.
 func (*Reason) Descriptor() ([]byte, []int) {
-	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{15}
+	return file_holdfast_gateway_v1_gateway_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Reason) GetWord() string {
@@ -1162,9 +1291,21 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06number\x18\x02 \x01(\x04R\x06number\"7\n" +
 	"\x0fAssignedRequest\x12$\n" +
 	"\agateway\x18\x01 \x01(\tB\n" +
-	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\"D\n" +
-	"\x10AssignedResponse\x120\n" +
-	"\tlocations\x18\x01 \x03(\tB\x12\xbaH\x0f\x92\x01\f\x10\xa0\x1f\"\ar\x05\x10\x01(\xff\x01R\tlocations\"^\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\"u\n" +
+	"\x10AssignedResponse\x12M\n" +
+	"\vassignments\x18\x01 \x03(\v2\x1f.holdfast.gateway.v1.AssignmentB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\vassignments\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\bR\x04more\"z\n" +
+	"\n" +
+	"Assignment\x12&\n" +
+	"\blocation\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x12D\n" +
+	"\bsiblings\x18\x02 \x03(\v2\x1c.holdfast.gateway.v1.SiblingB\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\bsiblings\"M\n" +
+	"\aSibling\x12$\n" +
+	"\agateway\x18\x01 \x01(\tB\n" +
+	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\x12\x1c\n" +
+	"\x04addr\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x04addr\"^\n" +
 	"\fWatchRequest\x12-\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.holdfast.gateway.v1.OpenR\x04open\x12\x1f\n" +
 	"\x06credit\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18@R\x06credit\"\xca\x01\n" +
@@ -1186,7 +1327,7 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x03(\fB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x80\x80\x02\"\x04z\x02h R\x06remove\x127\n" +
 	"\x03set\x18\x05 \x03(\v2\x19.holdfast.gateway.v1.PeerB\n" +
-	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\x9b\x02\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\xc7\x02\n" +
 	"\tInterface\x12\x1f\n" +
 	"\x03key\x18\x01 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\x03key\x12\x1d\n" +
 	"\x04port\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03R\x04port\x12%\n" +
@@ -1198,7 +1339,8 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"masquerade\x124\n" +
 	"\fdestinations\x18\a \x03(\fB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x80\x80\x01\"\x04z\x02\x18\x11R\fdestinations\x12\x1a\n" +
-	"\bisolated\x18\b \x01(\bR\bisolated\"\xc4\x01\n" +
+	"\bisolated\x18\b \x01(\bR\bisolated\x12*\n" +
+	"\bfloating\x18\t \x03(\fB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04z\x02P\x01R\bfloating\"\xc4\x01\n" +
 	"\x04Peer\x12\x19\n" +
 	"\x03key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x03key\x12+\n" +
 	"\tpreshared\x18\x02 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\tpreshared\x121\n" +
@@ -1270,51 +1412,55 @@ func file_holdfast_gateway_v1_gateway_proto_rawDescGZIP() []byte {
 	return file_holdfast_gateway_v1_gateway_proto_rawDescData
 }
 
-var file_holdfast_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_holdfast_gateway_v1_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_holdfast_gateway_v1_gateway_proto_goTypes = []any{
 	(*Revision)(nil),         // 0: holdfast.gateway.v1.Revision
 	(*AssignedRequest)(nil),  // 1: holdfast.gateway.v1.AssignedRequest
 	(*AssignedResponse)(nil), // 2: holdfast.gateway.v1.AssignedResponse
-	(*WatchRequest)(nil),     // 3: holdfast.gateway.v1.WatchRequest
-	(*Open)(nil),             // 4: holdfast.gateway.v1.Open
-	(*WatchResponse)(nil),    // 5: holdfast.gateway.v1.WatchResponse
-	(*Update)(nil),           // 6: holdfast.gateway.v1.Update
-	(*Interface)(nil),        // 7: holdfast.gateway.v1.Interface
-	(*Peer)(nil),             // 8: holdfast.gateway.v1.Peer
-	(*ReportRequest)(nil),    // 9: holdfast.gateway.v1.ReportRequest
-	(*Reporter)(nil),         // 10: holdfast.gateway.v1.Reporter
-	(*Status)(nil),           // 11: holdfast.gateway.v1.Status
-	(*Problem)(nil),          // 12: holdfast.gateway.v1.Problem
-	(*Sighting)(nil),         // 13: holdfast.gateway.v1.Sighting
-	(*ReportResponse)(nil),   // 14: holdfast.gateway.v1.ReportResponse
-	(*Reason)(nil),           // 15: holdfast.gateway.v1.Reason
+	(*Assignment)(nil),       // 3: holdfast.gateway.v1.Assignment
+	(*Sibling)(nil),          // 4: holdfast.gateway.v1.Sibling
+	(*WatchRequest)(nil),     // 5: holdfast.gateway.v1.WatchRequest
+	(*Open)(nil),             // 6: holdfast.gateway.v1.Open
+	(*WatchResponse)(nil),    // 7: holdfast.gateway.v1.WatchResponse
+	(*Update)(nil),           // 8: holdfast.gateway.v1.Update
+	(*Interface)(nil),        // 9: holdfast.gateway.v1.Interface
+	(*Peer)(nil),             // 10: holdfast.gateway.v1.Peer
+	(*ReportRequest)(nil),    // 11: holdfast.gateway.v1.ReportRequest
+	(*Reporter)(nil),         // 12: holdfast.gateway.v1.Reporter
+	(*Status)(nil),           // 13: holdfast.gateway.v1.Status
+	(*Problem)(nil),          // 14: holdfast.gateway.v1.Problem
+	(*Sighting)(nil),         // 15: holdfast.gateway.v1.Sighting
+	(*ReportResponse)(nil),   // 16: holdfast.gateway.v1.ReportResponse
+	(*Reason)(nil),           // 17: holdfast.gateway.v1.Reason
 }
 var file_holdfast_gateway_v1_gateway_proto_depIdxs = []int32{
-	4,  // 0: holdfast.gateway.v1.WatchRequest.open:type_name -> holdfast.gateway.v1.Open
-	0,  // 1: holdfast.gateway.v1.Open.have:type_name -> holdfast.gateway.v1.Revision
-	6,  // 2: holdfast.gateway.v1.WatchResponse.update:type_name -> holdfast.gateway.v1.Update
-	0,  // 3: holdfast.gateway.v1.Update.from:type_name -> holdfast.gateway.v1.Revision
-	0,  // 4: holdfast.gateway.v1.Update.to:type_name -> holdfast.gateway.v1.Revision
-	7,  // 5: holdfast.gateway.v1.Update.interface:type_name -> holdfast.gateway.v1.Interface
-	8,  // 6: holdfast.gateway.v1.Update.set:type_name -> holdfast.gateway.v1.Peer
-	10, // 7: holdfast.gateway.v1.ReportRequest.reporter:type_name -> holdfast.gateway.v1.Reporter
-	11, // 8: holdfast.gateway.v1.ReportRequest.status:type_name -> holdfast.gateway.v1.Status
-	0,  // 9: holdfast.gateway.v1.Status.applied:type_name -> holdfast.gateway.v1.Revision
-	0,  // 10: holdfast.gateway.v1.Status.verified:type_name -> holdfast.gateway.v1.Revision
-	12, // 11: holdfast.gateway.v1.Status.failed:type_name -> holdfast.gateway.v1.Problem
-	12, // 12: holdfast.gateway.v1.Status.drift:type_name -> holdfast.gateway.v1.Problem
-	13, // 13: holdfast.gateway.v1.Status.seen:type_name -> holdfast.gateway.v1.Sighting
-	1,  // 14: holdfast.gateway.v1.GatewayService.Assigned:input_type -> holdfast.gateway.v1.AssignedRequest
-	3,  // 15: holdfast.gateway.v1.GatewayService.Watch:input_type -> holdfast.gateway.v1.WatchRequest
-	9,  // 16: holdfast.gateway.v1.GatewayService.Report:input_type -> holdfast.gateway.v1.ReportRequest
-	2,  // 17: holdfast.gateway.v1.GatewayService.Assigned:output_type -> holdfast.gateway.v1.AssignedResponse
-	5,  // 18: holdfast.gateway.v1.GatewayService.Watch:output_type -> holdfast.gateway.v1.WatchResponse
-	14, // 19: holdfast.gateway.v1.GatewayService.Report:output_type -> holdfast.gateway.v1.ReportResponse
-	17, // [17:20] is the sub-list for method output_type
-	14, // [14:17] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	3,  // 0: holdfast.gateway.v1.AssignedResponse.assignments:type_name -> holdfast.gateway.v1.Assignment
+	4,  // 1: holdfast.gateway.v1.Assignment.siblings:type_name -> holdfast.gateway.v1.Sibling
+	6,  // 2: holdfast.gateway.v1.WatchRequest.open:type_name -> holdfast.gateway.v1.Open
+	0,  // 3: holdfast.gateway.v1.Open.have:type_name -> holdfast.gateway.v1.Revision
+	8,  // 4: holdfast.gateway.v1.WatchResponse.update:type_name -> holdfast.gateway.v1.Update
+	0,  // 5: holdfast.gateway.v1.Update.from:type_name -> holdfast.gateway.v1.Revision
+	0,  // 6: holdfast.gateway.v1.Update.to:type_name -> holdfast.gateway.v1.Revision
+	9,  // 7: holdfast.gateway.v1.Update.interface:type_name -> holdfast.gateway.v1.Interface
+	10, // 8: holdfast.gateway.v1.Update.set:type_name -> holdfast.gateway.v1.Peer
+	12, // 9: holdfast.gateway.v1.ReportRequest.reporter:type_name -> holdfast.gateway.v1.Reporter
+	13, // 10: holdfast.gateway.v1.ReportRequest.status:type_name -> holdfast.gateway.v1.Status
+	0,  // 11: holdfast.gateway.v1.Status.applied:type_name -> holdfast.gateway.v1.Revision
+	0,  // 12: holdfast.gateway.v1.Status.verified:type_name -> holdfast.gateway.v1.Revision
+	14, // 13: holdfast.gateway.v1.Status.failed:type_name -> holdfast.gateway.v1.Problem
+	14, // 14: holdfast.gateway.v1.Status.drift:type_name -> holdfast.gateway.v1.Problem
+	15, // 15: holdfast.gateway.v1.Status.seen:type_name -> holdfast.gateway.v1.Sighting
+	1,  // 16: holdfast.gateway.v1.GatewayService.Assigned:input_type -> holdfast.gateway.v1.AssignedRequest
+	5,  // 17: holdfast.gateway.v1.GatewayService.Watch:input_type -> holdfast.gateway.v1.WatchRequest
+	11, // 18: holdfast.gateway.v1.GatewayService.Report:input_type -> holdfast.gateway.v1.ReportRequest
+	2,  // 19: holdfast.gateway.v1.GatewayService.Assigned:output_type -> holdfast.gateway.v1.AssignedResponse
+	7,  // 20: holdfast.gateway.v1.GatewayService.Watch:output_type -> holdfast.gateway.v1.WatchResponse
+	16, // 21: holdfast.gateway.v1.GatewayService.Report:output_type -> holdfast.gateway.v1.ReportResponse
+	19, // [19:22] is the sub-list for method output_type
+	16, // [16:19] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_gateway_v1_gateway_proto_init() }
@@ -1322,14 +1468,14 @@ func file_holdfast_gateway_v1_gateway_proto_init() {
 	if File_holdfast_gateway_v1_gateway_proto != nil {
 		return
 	}
-	file_holdfast_gateway_v1_gateway_proto_msgTypes[13].OneofWrappers = []any{}
+	file_holdfast_gateway_v1_gateway_proto_msgTypes[15].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_gateway_v1_gateway_proto_rawDesc), len(file_holdfast_gateway_v1_gateway_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
