@@ -22,8 +22,8 @@ type Config struct {
 	// Roles are those that may be at the other end; required.
 	Roles []Role
 	// Check is asked about each certificate at its handshake, and twice a second while
-	// its link is up; it answers at once, with an error that is ErrRevoked. Nil: nobody
-	// is revoked.
+	// its link is up; it answers at once, with an error that is ErrRevoked or
+	// ErrUnlisted. Nil: nobody is revoked.
 	Check func(*x509.Certificate) error
 
 	// Software is the release that runs, for people: "core 1.2.3".

@@ -35,6 +35,7 @@ var words = []wire.Word{ //nolint:gochecknoglobals // a constant
 	{Word: "replaced", Is: ErrReplaced, Code: connect.CodeAborted},
 	{Word: "revoked", Is: ErrRevoked, Code: connect.CodePermissionDenied},
 	{Word: "untrusted", Is: ErrUntrusted, Code: connect.CodePermissionDenied},
+	{Word: "unlisted", Is: ErrUnlisted, Code: connect.CodePermissionDenied},
 }
 
 // maxHello is the size of the largest message about a link.

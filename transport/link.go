@@ -6,10 +6,10 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -107,7 +107,7 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 		MaxInterval:         e.cfg.Retry / 2,
 	}
 	b.Reset()
-	for {
+	for last := ""; ; {
 		began := e.cfg.Now()
 		err := e.attempt(ctx, t)
 		if ctx.Err() != nil {
@@ -123,7 +123,12 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 			err = errHungUp
 		}
 		e.cfg.Trace.Failed(t.Addr, err, pause)
-		e.cfg.Log.InfoContext(ctx, "link ended", "addr", t.Addr, "err", err, "retry_in", pause)
+		level := slog.LevelInfo
+		if err.Error() == last { // it has been said
+			level = slog.LevelDebug
+		}
+		last = err.Error()
+		e.cfg.Log.Log(ctx, level, "link ended", "addr", t.Addr, "err", err, "retry_in", pause)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -135,7 +140,7 @@ func (e *ends) dial(ctx context.Context, t Target) error {
 // aside is how long to wait at least when we are not wanted: trying often changes
 // nothing.
 func aside(err error, most time.Duration) time.Duration {
-	for _, not := range []error{ErrReplaced, ErrRevoked, ErrTooOld, ErrTooNew} {
+	for _, not := range []error{ErrReplaced, ErrRevoked, ErrUnlisted, ErrTooOld, ErrTooNew} {
 		if errors.Is(err, not) {
 			return most
 		}
@@ -203,72 +208,7 @@ func (e *ends) verify(c *conn, chain []*x509.Certificate) (Verified, error) {
 
 // listen takes connections until ctx ends. It closes ln.
 func (e *ends) listen(ctx context.Context, ln net.Listener) error {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
-	defer stop()
-	defer func() { _ = ln.Close() }()
-	links, strange := make(chan struct{}, mostLinks), make(chan struct{}, mostStrange)
-	for {
-		links <- struct{}{}
-		raw, err := ln.Accept()
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, net.ErrClosed):
-			return fmt.Errorf("transport: listening on %s: %w", ln.Addr(), err)
-		case err != nil: // out of files, most likely: others will end
-			<-links
-			e.cfg.Log.WarnContext(ctx, "cannot accept", "addr", ln.Addr().String(), "err", err)
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(100 * time.Millisecond):
-			}
-			continue
-		}
-		wg.Go(func() {
-			defer func() { <-links }()
-			e.accepted(ctx, raw, strange)
-		})
-	}
-}
-
-func (e *ends) accepted(ctx context.Context, raw net.Conn, strange chan struct{}) {
-	refuse := func(err error) {
-		e.cfg.Trace.Refused(raw.RemoteAddr().String(), err)
-		e.cfg.Log.InfoContext(ctx, "refused", "addr", raw.RemoteAddr().String(), "err", err)
-	}
-	select {
-	case strange <- struct{}{}:
-	default:
-		_ = raw.Close()
-		refuse(errors.New("transport: too many strangers at once"))
-		return
-	}
-	known := sync.OnceFunc(func() { <-strange })
-	defer known()
-	c := &conn{usage: x509.ExtKeyUsageClientAuth}
-	conf := e.tls(c)
-	if e.joins {
-		conf.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
-			if h.ServerName != JoinName {
-				return nil, nil
-			}
-			return JoinTLS(e.cfg.Holder, e.cfg.Now), nil
-		}
-	}
-	c.Conn = tls.Server(e.brisk(raw), conf)
-	if err := e.shake(ctx, c); err != nil {
-		refuse(err)
-		return
-	}
-	if !c.joins { // who joins stays a stranger
-		known()
-	}
-	if up, err := e.run(ctx, c); !up && err != nil && ctx.Err() == nil {
-		refuse(err)
-	}
+	return door{e}.listen(ctx, ln)
 }
 
 // watch ends a link when its certificate is not good any more: revoked, or its root

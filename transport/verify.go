@@ -23,6 +23,9 @@ var (
 	ErrExpired = errors.New("transport: expired")
 	// ErrRevoked says that it was revoked.
 	ErrRevoked = errors.New("transport: revoked")
+	// ErrUnlisted says that it is good, and that nobody told this process of whoever
+	// has it, or not any more.
+	ErrUnlisted = errors.New("transport: not among those that are expected here")
 )
 
 // Policy says whose certificates are good.
@@ -36,7 +39,8 @@ type Policy struct {
 	// Want is who has to be there; zero: anybody with such a role.
 	Want Identity
 	// Check looks a certificate up that is good otherwise, and fails with ErrRevoked
-	// if it was revoked. Nil: nobody was.
+	// if it was revoked, or with ErrUnlisted if it is of nobody who is expected. Nil:
+	// nobody was revoked, and everybody is expected.
 	Check func(*x509.Certificate) error
 }
 

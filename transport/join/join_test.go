@@ -1,9 +1,12 @@
 package join_test
 
 import (
+	"bytes"
 	"context"
 	"crypto"
+	"crypto/tls"
 	"errors"
+	"log/slog"
 	"net"
 	"sync"
 	"testing"
@@ -272,6 +275,31 @@ func TestStrangersDoNotDisturbAJoin(t *testing.T) {
 	require.NoError(t, err)
 	_, err = join.Run(t.Context(), join.Config{Token: token, Role: transport.Gateway, Key: key(t), Listener: ln})
 	require.NoError(t, err)
+}
+
+// Cores and gateways that want a link come to the address before the machine has
+// joined: that is nothing to worry anybody with, and not why joining fails.
+func TestWhoComesTooEarlyIsNoFailure(t *testing.T) {
+	c := newCore(t, nil)
+	ln := listen(t)
+	token := join.NewToken(join.Token{Identity: c.Identity(transport.Gateway, "gw1"), Root: authority.Fingerprint(c.Roots()[0]), Expires: time.Now().Add(time.Hour)})
+	ctx, cancel := context.WithCancel(t.Context())
+	var said bytes.Buffer
+	done, k := make(chan error, 1), key(t)
+	go func() {
+		_, err := join.Run(ctx, join.Config{
+			Token: token, Role: transport.Gateway, Key: k, Listener: ln, Log: slog.New(slog.NewTextHandler(&said, nil)),
+		})
+		done <- err
+	}()
+	raw, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+	require.NoError(t, err)
+	early := tls.Client(raw, &tls.Config{MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, ServerName: "somebody"})
+	require.Error(t, early.HandshakeContext(ctx))
+	require.NoError(t, raw.Close())
+	cancel()
+	require.ErrorContains(t, <-done, "no core came")
+	require.NotContains(t, said.String(), "joining failed")
 }
 
 func TestNoCoreComes(t *testing.T) {

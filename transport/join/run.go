@@ -168,7 +168,7 @@ func (j *joiner) listen(ctx context.Context) (transport.Credentials, error) {
 				return
 			}
 			wg.Go(func() {
-				tell(j.once(inner, tls.Server(raw, j.tls())))
+				tell(j.once(inner, tls.Server(raw, j.invited())))
 				<-slots
 			})
 		}
@@ -182,13 +182,33 @@ func (j *joiner) listen(ctx context.Context) (transport.Credentials, error) {
 			if o.err == nil || final(o.err) || errors.Is(o.err, errListen) {
 				return o.c, o.err
 			}
+			if errors.Is(o.err, errStranger) { // somebody who will want a link, later
+				j.cfg.Log.DebugContext(ctx, "somebody came who lets nobody join")
+				continue
+			}
 			last = o.err
 			j.cfg.Log.WarnContext(ctx, "joining failed", "err", o.err)
 		}
 	}
 }
 
-var errListen = errors.New("join: listening")
+var (
+	errListen   = errors.New("join: listening")
+	errStranger = errors.New("join: it is not about joining")
+)
+
+// invited is for a connection that somebody else began: cores and gateways that want a
+// link come to the same address.
+func (j *joiner) invited() *tls.Config {
+	conf := j.tls()
+	conf.GetConfigForClient = func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+		if h.ServerName != transport.JoinName {
+			return nil, errStranger
+		}
+		return nil, nil
+	}
+	return conf
+}
 
 // tls is for either end of the connection. The joiner's own certificate means nothing;
 // a server has to have one.

@@ -2,6 +2,7 @@ package memtransport_test
 
 import (
 	"context"
+	"iter"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -178,4 +179,28 @@ func TestSlowTakesItsTime(t *testing.T) {
 		require.True(t, w.heard().ended)
 		require.NoError(t, w.heard().err, "a reader that leaves is told no reason")
 	})
+}
+
+// shared says the same memory to everybody.
+type shared struct {
+	gateway.ControlPlane
+
+	list []gateway.Assignment
+}
+
+func (s shared) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) { yield(s.list, nil) }
+}
+
+func TestAssignmentsCrossAsCopies(t *testing.T) {
+	want := gateway.Assignment{Location: "office", Siblings: []gateway.Sibling{{ID: "gw2", Addr: "192.0.2.2:7946"}}}
+	origin := shared{list: []gateway.Assignment{want.Clone()}}
+	for list, err := range memtransport.New(origin).Assigned(t.Context(), "gw") {
+		if err != nil {
+			break // it just ends
+		}
+		list[0].Siblings[0] = gateway.Sibling{}
+		list[0].Location = "spoilt"
+	}
+	require.Equal(t, []gateway.Assignment{want}, origin.list)
 }

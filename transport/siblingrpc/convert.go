@@ -1,0 +1,190 @@
+package siblingrpc
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/transport/siblingrpc/internal/pb"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
+)
+
+const (
+	maxMessage  = 1 << 20 // bytes
+	maxOwns     = 1024
+	maxEndpoint = 64   // bytes, zone included
+	maxAge      = 9e15 // microseconds
+)
+
+func toRevision(r gateway.Revision) *pb.Revision {
+	if r.IsZero() {
+		return nil
+	}
+	return &pb.Revision{Epoch: r.Epoch, Number: r.Number}
+}
+
+func fromRevision(m *pb.Revision) gateway.Revision {
+	return gateway.Revision{Epoch: m.GetEpoch(), Number: m.GetNumber()}
+}
+
+// toAge returns how long ago t was, in microseconds, rounded up, and one more; 0 for
+// the zero time.
+func toAge(t, now time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	age := max(now.Sub(t), 0)
+	return min(uint64((age+time.Microsecond-1)/time.Microsecond)+1, maxAge)
+}
+
+// fromAge is the instant that was age before now.
+func fromAge(age uint64, now time.Time) time.Time {
+	if age == 0 {
+		return time.Time{}
+	}
+	return now.Add(-time.Duration(min(age-1, maxAge)) * time.Microsecond)
+}
+
+// toOwns returns the bytes of addresses; one that is none, or has too long a zone, has
+// none.
+func toOwns(list []netip.Addr) [][]byte {
+	out := make([][]byte, min(len(list), maxOwns))
+	for i := range out {
+		if b, err := list[i].MarshalBinary(); err == nil && len(b) <= maxEndpoint {
+			out[i] = b
+		}
+	}
+	return out
+}
+
+func fromOwns(list [][]byte) ([]netip.Addr, error) {
+	if len(list) == 0 {
+		return nil, nil
+	}
+	out := make([]netip.Addr, len(list))
+	for i, b := range list {
+		if err := out[i].UnmarshalBinary(b); err != nil {
+			return nil, fmt.Errorf("%w: an address of %d bytes is none", ErrInvalid, len(b))
+		}
+	}
+	return out, nil
+}
+
+// column makes a column of what get tells of each row, or none if all of it is zero.
+func column(list []gateway.Sighting, get func(*gateway.Sighting) uint64) []uint64 {
+	var out []uint64
+	for i := range list {
+		v := get(&list[i])
+		if out == nil && v != 0 {
+			out = make([]uint64, len(list))
+		}
+		if v != 0 {
+			out[i] = v
+		}
+	}
+	return out
+}
+
+// toSightings makes columns of sightings. Who saw the peers is not among them: it is
+// who sends.
+func toSightings(list []gateway.Sighting, now time.Time) *pb.Sightings {
+	if len(list) == 0 {
+		return nil
+	}
+	m := &pb.Sightings{
+		Keys:      make([]byte, 0, len(list)*wgkey.Size),
+		Heard:     column(list, func(s *gateway.Sighting) uint64 { return toAge(s.Heard, now) }),
+		Handshake: column(list, func(s *gateway.Sighting) uint64 { return toAge(s.Handshake, now) }),
+		Rx:        column(list, func(s *gateway.Sighting) uint64 { return s.Rx }),
+		Tx:        column(list, func(s *gateway.Sighting) uint64 { return s.Tx }),
+	}
+	some := false
+	ends := make([]byte, 0, len(list)*(1+16+2))
+	for i := range list {
+		m.Keys = append(m.Keys, list[i].Key[:]...)
+		before := len(ends)
+		ends = appendEndpoint(ends, list[i].Endpoint)
+		some = some || len(ends) > before+1
+	}
+	if some {
+		m.Endpoints = ends
+	}
+	return m
+}
+
+// appendEndpoint appends an endpoint with its length before it.
+func appendEndpoint(b []byte, e netip.AddrPort) []byte {
+	at := len(b)
+	b = append(b, 0)
+	if e == (netip.AddrPort{}) {
+		return b
+	}
+	b, err := e.AppendBinary(b)
+	n := len(b) - at - 1
+	if err != nil || n > maxEndpoint {
+		return append(b[:at], 0)
+	}
+	b[at] = byte(n)
+	return b
+}
+
+// cutEndpoint reads what appendEndpoint wrote, and returns what follows it.
+func cutEndpoint(b []byte) (e netip.AddrPort, rest []byte, err error) {
+	if len(b) == 0 || int(b[0]) > maxEndpoint || int(b[0]) >= len(b) && b[0] > 0 {
+		return e, nil, fmt.Errorf("%w: endpoints break off", ErrInvalid)
+	}
+	n := int(b[0])
+	if n > 0 {
+		if err := e.UnmarshalBinary(b[1 : 1+n]); err != nil {
+			return e, nil, fmt.Errorf("%w: an endpoint of %d bytes is none", ErrInvalid, n)
+		}
+	}
+	return e, b[1+n:], nil
+}
+
+// rows says of how many peers columns are, if they fit together.
+func rows(m *pb.Sightings) (int, error) {
+	n := len(m.GetKeys()) / wgkey.Size
+	if len(m.GetKeys())%wgkey.Size != 0 {
+		return 0, fmt.Errorf("%w: keys of %d bytes", ErrInvalid, len(m.GetKeys()))
+	}
+	for _, c := range [][]uint64{m.GetHeard(), m.GetHandshake(), m.GetRx(), m.GetTx()} {
+		if len(c) != 0 && len(c) != n {
+			return 0, fmt.Errorf("%w: %d values of %d peers", ErrInvalid, len(c), n)
+		}
+	}
+	return n, nil
+}
+
+// appendSightings adds what by saw, as of the instant when it was sent.
+func appendSightings(list []gateway.Sighting, m *pb.Sightings, by gateway.ID, sent time.Time) ([]gateway.Sighting, error) {
+	n, err := rows(m)
+	if err != nil {
+		return nil, err
+	}
+	at := len(list)
+	list = append(list, make([]gateway.Sighting, n)...)
+	ends := m.GetEndpoints()
+	cell := func(c []uint64, i int) uint64 {
+		if len(c) == 0 {
+			return 0
+		}
+		return c[i]
+	}
+	for i := range n {
+		s := &list[at+i]
+		copy(s.Key[:], m.GetKeys()[i*wgkey.Size:])
+		s.By, s.Rx, s.Tx = by, cell(m.GetRx(), i), cell(m.GetTx(), i)
+		s.Heard, s.Handshake = fromAge(cell(m.GetHeard(), i), sent), fromAge(cell(m.GetHandshake(), i), sent)
+		if len(m.GetEndpoints()) > 0 {
+			if s.Endpoint, ends, err = cutEndpoint(ends); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(ends) > 0 {
+		return nil, fmt.Errorf("%w: more endpoints than peers", ErrInvalid)
+	}
+	return list, nil
+}
