@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ import (
 	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/transport"
 	"github.com/holdfastvpn/holdfast/transport/join"
+	"github.com/holdfastvpn/holdfast/transport/siblingrpc"
 	"github.com/holdfastvpn/holdfast/transport/statedir"
 )
 
@@ -29,8 +31,8 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 	return daemon.Run(
 		ctx, log,
 		fx.Supply(&c.options),
-		fx.Provide(openState, newHolder, newKeep, newClient, newCores, newMemory, newProcess, daemon.NewRegistry),
-		fx.Invoke(serveLinks, serveProcess, serveHealth),
+		fx.Provide(openState, readPlace, newHolder, newKeep, newClient, newCores, newMemory, newProcess, newMesh, daemon.NewRegistry),
+		fx.Invoke(serveLinks, serveProcess, serveSiblings, serveHealth),
 	)
 }
 
@@ -70,13 +72,22 @@ func newClient(h *transport.Holder, keep *join.Keep, log *slog.Logger) (*transpo
 	return client, err
 }
 
-// serveLinks keeps links to cores: those that dial us, and those that we dial.
-func serveLinks(o *options, dir *statedir.Dir, client *transport.Client, keep *join.Keep, tasks *daemon.Tasks, log *slog.Logger) error {
-	p, err := readPlace(dir)
-	if err != nil {
-		return err
+// listen is where the machine takes links; "" nowhere.
+func (p place) listen(o *options) string { return cmp.Or(o.Listen, p.Listen) }
+
+// told is where siblings are told that the machine takes links: nowhere if it dials its
+// cores, since they do not know.
+func (p place) told(o *options) string {
+	if len(p.Cores) > 0 {
+		return ""
 	}
-	listen := cmp.Or(o.Listen, p.Listen)
+	return p.listen(o)
+}
+
+// serveLinks keeps links to cores, those that dial us and those that we dial, and takes
+// those of siblings.
+func serveLinks(o *options, p place, client *transport.Client, mesh *siblingrpc.Mesh, keep *join.Keep, tasks *daemon.Tasks, log *slog.Logger) error {
+	listen := p.listen(o)
 	if listen == "" && len(p.Cores) == 0 {
 		return errors.New("--listen: cores dial this gateway: say at which address it listens, such as --listen :7946")
 	}
@@ -86,7 +97,9 @@ func serveLinks(o *options, dir *statedir.Dir, client *transport.Client, keep *j
 			return err
 		}
 		log.Info("cores may dial", "addr", port.Addr())
-		tasks.Go("listen", port.Serve(client.Listen))
+		tasks.Go("listen", port.Serve(func(ctx context.Context, ln net.Listener) error {
+			return transport.Listen(ctx, ln, client, mesh.Acceptor())
+		}))
 	}
 	for _, addr := range p.Cores {
 		tasks.Go("core "+addr, func(ctx context.Context) error { return client.Dial(ctx, transport.Target{Addr: addr}) })
@@ -133,6 +146,31 @@ func interfaceName(prefix string, at gateway.LocationID) string {
 func serveProcess(p *gateway.Process, cores *cores, tasks *daemon.Tasks) {
 	tasks.Go("cores", cores.follow)
 	tasks.Go("locations", p.Run)
+}
+
+// newMesh links the gateway with those that serve the same locations.
+func newMesh(o *options, p place, h *transport.Holder, process *gateway.Process, log *slog.Logger) (*siblingrpc.Mesh, error) {
+	return siblingrpc.NewMesh(siblingrpc.MeshConfig{
+		Links:  transport.Config{Holder: h, Software: "gateway " + daemon.Version(), Log: log},
+		Addr:   p.told(o),
+		Talker: process,
+		Talks:  siblingrpc.Config{Log: log},
+	})
+}
+
+func serveSiblings(mesh *siblingrpc.Mesh, p *gateway.Process, tasks *daemon.Tasks) {
+	tasks.Go("siblings", mesh.Run)
+	tasks.Go("assignments", func(ctx context.Context) error {
+		for {
+			list, changed := p.Assignments()
+			mesh.Assign(list)
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-changed:
+			}
+		}
+	})
 }
 
 func serveHealth(o *options, p *gateway.Process, cores *cores, metrics *prometheus.Registry, tasks *daemon.Tasks, log *slog.Logger) error {
