@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -222,6 +223,37 @@ func (w *world) look(within time.Duration, promise string) {
 			w.current(s, since, promise)
 		}
 	}
+}
+
+// families checks that every machine knows exactly who else serves its locations,
+// when nothing is wrong and what is true is known. The driver calls it.
+func (w *world) families() {
+	for at, id := range w.ids {
+		for _, m := range w.machines {
+			have := m.proc.Siblings(gateway.LocationID(id))
+			want := w.siblings(m, at)
+			if (have == nil) != (want == nil) || !slices.Equal(have, want) {
+				w.log.violatef("P1", "%s at location %d knows the siblings %v, and they are %v", m.name, at, have, want)
+			}
+			w.count.Siblings += len(want)
+		}
+	}
+}
+
+// siblings are those that a machine has at a location, in order; nil: it does not
+// serve that. What is true of each machine is known.
+func (w *world) siblings(m *machine, at int) []gateway.Sibling {
+	if !m.may[0].at(at) {
+		return nil
+	}
+	all := []gateway.Sibling{}
+	for _, o := range w.machines {
+		if o != m && o.may[0].at(at) {
+			all = append(all, gateway.Sibling{ID: o.id, Addr: o.may[0].addr})
+		}
+	}
+	slices.SortFunc(all, func(a, b gateway.Sibling) int { return cmp.Compare(a.ID, b.ID) })
+	return all
 }
 
 func (w *world) current(s *seat, since time.Time, promise string) {

@@ -14,8 +14,8 @@
 // acknowledged. What gateways do is held against it:
 //
 //   - P1: when faults have ended and the resync interval has passed, all
-//     gateways have the same revision and exactly what the story says, and every
-//     core says so.
+//     gateways have the same revision and exactly what the story says, know
+//     exactly who their siblings are and where, and every core says so.
 //   - P2: no peer and no interface goes for any other reason than an operator's.
 //   - P8: no peer that carried a session loses it while its story stood still.
 //   - P9: what was acknowledged is there when it is read, through any core; it

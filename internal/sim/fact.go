@@ -7,6 +7,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
+	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
@@ -63,6 +64,26 @@ func (f fact) fits(got fact) bool {
 		}
 	}
 	return f == got
+}
+
+// duty is what may be true of a gateway.
+type duty struct {
+	sites int    // a set of locations that it serves
+	addr  string // where it is dialled
+}
+
+// at says whether a location is among them.
+func (d duty) at(at int) bool { return d.sites&(1<<at) != 0 }
+
+// dutyOf is what a row says.
+func dutyOf(gw vpn.Gateway, ids [sites]location.ID) duty {
+	d := duty{addr: gw.Address}
+	for at, id := range ids {
+		if slices.Contains(gw.Locations, id) {
+			d.sites |= 1 << at
+		}
+	}
+	return d
 }
 
 // factOf is what a row says.

@@ -29,7 +29,7 @@ type machine struct {
 	well   well // while the process runs
 
 	posted [sites]*story // whether it is assigned: "yes" or ""
-	may    []int         // sets of sites, one of which it is assigned to
+	may    []duty        // one of these is what it is to do
 	busy   bool
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/location"
@@ -324,10 +325,14 @@ func (w *world) reform(d dice) {
 	})
 }
 
-// repost has an operator give locations to a gateway, or take them away.
+// repost has an operator give locations to a gateway, or take them away, and say
+// where it is dialled.
 func (w *world) repost(d dice) {
 	h, m := w.hosts[d.IntN(len(w.hosts))], w.machines[d.IntN(len(w.machines))]
-	want := []int{1<<sites - 1, 1<<sites - 1, d.IntN(1 << sites)}[d.IntN(3)]
+	want := duty{sites: []int{1<<sites - 1, 1<<sites - 1, d.IntN(1 << sites)}[d.IntN(3)]}
+	if n := d.IntN(4); n > 0 {
+		want.addr = fmt.Sprintf("192.0.2.%d:%d", m.n+1, 7946+n)
+	}
 	if h.core == nil {
 		return
 	}
@@ -340,15 +345,15 @@ func (w *world) repost(d dice) {
 	for at := range sites {
 		m.posted[at].ask(post(want, at))
 	}
-	m.may = union(m.may, []int{want})
+	m.may = union(m.may, []duty{want})
 	core := h.core
 	w.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(w.ctx, patience)
 		defer cancel()
 		gw, err := core.Gateways().Update(ctx, m.id, func(gw *vpn.Gateway) error {
-			gw.Locations = nil
+			gw.Locations, gw.Address = nil, want.addr
 			for at, id := range w.ids {
-				if want&(1<<at) != 0 {
+				if want.at(at) {
 					gw.Locations = append(gw.Locations, id)
 				}
 			}
@@ -367,29 +372,18 @@ func (w *world) repost(d dice) {
 // posted says what a core answered about a gateway. The caller holds the model's
 // mu.
 func (w *world) posted(m *machine, gw vpn.Gateway) {
-	got := 0
-	for at, id := range w.ids {
-		for _, l := range gw.Locations {
-			if l == id {
-				got |= 1 << at
-			}
-		}
+	got := dutyOf(gw, w.ids)
+	if !slices.Contains(m.may, got) {
+		w.log.violatef("P9", "%s is said to do %v, and what was acknowledged says %v", m.name, got, m.may)
 	}
-	found := false
-	for _, may := range m.may {
-		found = found || may == got
-	}
-	if !found {
-		w.log.violatef("P9", "%s is said to have locations %b, and what was acknowledged says %b", m.name, got, m.may)
-	}
-	m.may = []int{got}
+	m.may = []duty{got}
 	for at := range sites {
 		m.posted[at].ack(post(got, at), w.log.now())
 	}
 }
 
-func post(set, at int) string {
-	if set&(1<<at) != 0 {
+func post(d duty, at int) string {
+	if d.at(at) {
 		return "yes"
 	}
 	return ""

@@ -65,6 +65,10 @@ func TestPlantedBugsAreFound(t *testing.T) {
 			parts:   func() sim.Parts { return sim.Parts{DB: lax} },
 			promise: []string{"P10"}, within: 20,
 		},
+		"a gateway hears no more of siblings": {
+			parts:   func() sim.Parts { return sim.Parts{Plane: estranged()} },
+			promise: []string{"P1"}, within: 10,
+		},
 		"a core takes its time": {
 			parts:   func() sim.Parts { return sim.Parts{Plane: late} },
 			promise: []string{"P14"}, within: 5,
@@ -95,6 +99,44 @@ type plane struct {
 // Watch implements gateway.ControlPlane.
 func (p *plane) Watch(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) iter.Seq2[gateway.Update, error] {
 	return p.watch(ctx, id, at, have)
+}
+
+// kin is a plane whose Assigned is another one.
+type kin struct {
+	gateway.ControlPlane
+
+	change func([]gateway.Assignment)
+}
+
+// Assigned implements gateway.ControlPlane.
+func (k *kin) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
+		for list, err := range k.ControlPlane.Assigned(ctx, id) {
+			k.change(list)
+			if !yield(list, err) {
+				return
+			}
+		}
+	}
+}
+
+// estranged tells a gateway of siblings what it was told of them at first.
+func estranged() func(string, string, gateway.ControlPlane) gateway.ControlPlane {
+	var mu sync.Mutex
+	first := map[string][]gateway.Sibling{}
+	return func(gw, _ string, p gateway.ControlPlane) gateway.ControlPlane {
+		return &kin{p, func(list []gateway.Assignment) {
+			mu.Lock()
+			defer mu.Unlock()
+			for i := range list {
+				where := gw + " at " + string(list[i].Location)
+				if _, known := first[where]; !known {
+					first[where] = slices.Clone(list[i].Siblings)
+				}
+				list[i].Siblings = slices.Clone(first[where])
+			}
+		}}
+	}
 }
 
 // forgetful loses the content of each fifth update of a stream.

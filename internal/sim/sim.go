@@ -46,6 +46,7 @@ type Count struct {
 	Known                   int // of these, how many were held against the stories row by row
 	Stands                  int // looks at devices that nobody and nothing had touched for 10 s
 	Looks                   int // at devices of gateways that had been connected for 30 s
+	Siblings                int // that gateways were asked for in the end
 }
 
 // Violation is a promise that was broken.

@@ -150,7 +150,7 @@ func (w *world) build(c Config) error {
 		w.model.locate(at, l)
 	}
 	for n := range c.Gateways {
-		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), may: []int{1<<sites - 1}, well: well{wrong: 1}, disk: &disk{kept: map[gateway.LocationID]gateway.Kept{}}}
+		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), may: []duty{{sites: 1<<sites - 1}}, well: well{wrong: 1}, disk: &disk{kept: map[gateway.LocationID]gateway.Kept{}}}
 		gw, err := core.Gateways().Add(w.ctx, vpn.Gateway{Name: m.name, Locations: w.ids[:]})
 		if err != nil {
 			return fmt.Errorf("sim: build: %w", err)
@@ -255,7 +255,7 @@ func (w *world) final() error {
 	}
 	for at, id := range w.ids {
 		for _, m := range w.machines {
-			if m.may[0]&(1<<at) == 0 {
+			if !m.may[0].at(at) {
 				continue
 			}
 			r := m.proc.Reconciler(gateway.LocationID(id))
@@ -268,6 +268,7 @@ func (w *world) final() error {
 			}
 		}
 	}
+	w.families()
 	for _, h := range w.hosts {
 		w.overview(h, heads)
 	}
@@ -288,7 +289,7 @@ func (w *world) overview(h *host, heads map[location.ID]vpn.Revision) {
 		at := slices.Index(w.ids[:], l.ID)
 		want := 0
 		for _, m := range w.machines {
-			if m.may[0]&(1<<at) != 0 {
+			if m.may[0].at(at) {
 				want++
 			}
 		}
