@@ -38,7 +38,7 @@ type Run struct {
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
 	return []Scenario{
-		twoGateways(), noReset(), drift(), refused(), floatingAddress(),
+		twoGateways(), noReset(), drift(), refused(), floatingAddress(), failover(), failoverIdle(), pingPong(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/holdfastvpn/holdfast/internal/testnet/scene"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
+	"github.com/holdfastvpn/holdfast/transport/memtransport"
 	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/memstore"
 	"github.com/holdfastvpn/holdfast/vpn/seal"
@@ -47,10 +48,12 @@ type world struct {
 
 // gw is one gateway of the world.
 type gw struct {
-	world *world
-	host  *testnet.Host
-	id    gateway.ID
-	stop  func() error // nil: its process is not running
+	world   *world
+	host    *testnet.Host
+	id      gateway.ID
+	process *gateway.Process
+	stop    func() error // nil: its process is not running
+	talks   []func() error
 }
 
 // with builds a world, plays in it and takes it down. When the play fails, it
@@ -125,8 +128,29 @@ func (g *gw) start() error {
 	if err != nil {
 		return err
 	}
-	g.stop = background(p.Run)
+	g.process, g.stop = p, background(p.Run)
+	for _, other := range g.world.gateways {
+		if other != g && other.stop != nil {
+			g.talk(other)
+		}
+	}
 	return nil
+}
+
+// talk lets two gateways talk while both run.
+func (g *gw) talk(other *gw) {
+	p := memtransport.NewPair(memtransport.End{ID: g.id, Talker: g.process}, memtransport.End{ID: other.id, Talker: other.process})
+	stop := background(func(ctx context.Context) error {
+		for ctx.Err() == nil {
+			if err := p.Talk(ctx, gateway.LocationID(g.world.office.ID)); err != nil {
+				g.world.run.Log.Debug("a conversation ended", "err", err)
+			}
+			_ = sleep(ctx, 100*time.Millisecond) // one that is not there yet, or not told of the other
+		}
+		return nil
+	})
+	stop = sync.OnceValue(stop)
+	g.talks, other.talks = append(g.talks, stop), append(other.talks, stop)
 }
 
 // halt stops the gateway's process and leaves its interface.
@@ -134,9 +158,13 @@ func (g *gw) halt() error {
 	if g.stop == nil {
 		return nil
 	}
+	var errs []error
+	for _, stop := range g.talks {
+		errs = append(errs, stop())
+	}
 	stop := g.stop
-	g.stop = nil
-	return stop()
+	g.stop, g.talks = nil, nil
+	return errors.Join(append(errs, stop())...)
 }
 
 // end takes the gateway's interface away.
