@@ -50,12 +50,13 @@ var table = []row{
 		may: []string{"gateway", "vpn/wgkey"},
 	},
 	{
-		path: "gateway/gatewaytest", what: "the suites for Device and ControlPlane",
+		path: "gateway/gatewaytest", what: "the suites for Device, ControlPlane and Talker",
 		may: []string{"gateway", "gateway/memdevice", "vpn/wgkey"},
 	},
+	{path: "gateway/wgdevice/announce", what: "tells neighbours at which machine an address is now"},
 	{
 		path: "gateway/wgdevice", what: "a Device on Linux, kernel or user-space WireGuard; the only code that touches a kernel",
-		may: []string{"gateway", "vpn/wgkey"},
+		may: []string{"gateway", "vpn/wgkey", "gateway/wgdevice/announce"},
 	},
 	{
 		path: "gateway/snapshot", what: "a Keeper in sealed files: what a gateway was told last",
@@ -88,7 +89,11 @@ var table = []row{
 	},
 	{
 		path: "transport/gatewayrpc", what: "gateway.ControlPlane between processes, over Connect",
-		may: []string{"gateway", "vpn/wgkey"},
+		may: []string{"transport", "gateway", "vpn/wgkey"},
+	},
+	{
+		path: "transport/siblingrpc", what: "gateway.Talker between gateways, over Connect; the links that this takes",
+		may: []string{"transport", "gateway", "vpn/wgkey"},
 	},
 	{
 		path: "transport/clientrpc", what: "what clients ask of the core, on a wire",
