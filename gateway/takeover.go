@@ -28,6 +28,11 @@ const (
 	tries = 4
 )
 
+// kernel is State.Backend of the one WireGuard that begins no handshake with a peer of
+// which it knows no place. User space counts the try, when the network behind sends
+// something to the peer, and then sends no initiation for 5 s.
+const kernel = "kernel"
+
 // Takeover starts handshakes with peers that another gateway has carried, so that
 // unmodified clients come over within one round trip instead of the 15 s that they
 // take to notice by themselves (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT). It decides
@@ -84,8 +89,9 @@ func (t *Takeover) Over() bool { return len(t.waiting) == 0 && len(t.flying) == 
 
 // Round returns what to do now: whom to try, given what the device is to be and
 // what it has. A peer that is not in want is left out, as is one that has come by
-// itself. Peers that the device has a session of, and those that are tried again,
-// are removed and set before, since WireGuard would not begin a handshake else.
+// itself. Peers that the device has a session of, and those that are tried again, are
+// removed and set before, since WireGuard would not begin a handshake else; so are all
+// in user space, where that costs next to nothing.
 func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
 	var again []flight
 	busy, busyAgain := 0, 0 // handshakes under way, and those of them that are not the first
@@ -157,7 +163,7 @@ func (t *Takeover) try(p *stages, want Config, s *State, f flight, now time.Time
 		t.up++ // it came by itself
 		return false
 	}
-	if f.tried > 0 || there && !have.Handshake.IsZero() {
+	if f.tried > 0 || there && !have.Handshake.IsZero() || s.Backend != kernel {
 		p.removes = append(p.removes, Step{Verb: Remove, Peer: Peer{Key: row.Key}})
 		p.sets = append(p.sets, Step{Verb: Set, Peer: row})
 		have.Handshake = time.Time{}

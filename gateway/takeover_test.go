@@ -287,3 +287,16 @@ func TestTakeoverOfWhoGoesMeanwhile(t *testing.T) {
 	require.NoError(t, a.device.Observe(context.Background(), &s))
 	require.Len(t, s.Peers, 1)
 }
+
+// In user space somebody behind the gateway has tried to reach the peer a moment ago:
+// WireGuard would let 5 s pass before it begins another handshake.
+func TestTakeoverOfWhoWasTriedInVain(t *testing.T) {
+	a := newAir(t, 3, 1)
+	a.awake(time.Millisecond, home)
+	for _, p := range a.want.Peers {
+		a.begun[p.Key] = a.now
+	}
+	take := gateway.NewTakeover(a.targets())
+	require.Less(t, a.run(take), 100*time.Millisecond)
+	require.Equal(t, 3, take.Up())
+}
