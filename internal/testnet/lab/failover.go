@@ -14,10 +14,16 @@ import (
 	"github.com/holdfastvpn/holdfast/location"
 )
 
-// proven is how long a takeover may take beyond the round trip, at the median and at
-// the worst, on a network that loses nothing (P13). A run that is slower has failed;
-// figures of many runs tell how much faster it is.
-const proven = 100 * time.Millisecond
+// proven is how long a takeover may take beyond the round trips on a network that loses
+// nothing: 100 ms by a clock that nobody disturbs (P13). By the wall clock of a machine
+// that others use, too, it only has to be the gateway's doing, and not WireGuard's own,
+// which tries again after 5 s at the earliest; figures of many runs tell the rest.
+func (r *Run) proven() time.Duration {
+	if r.Clock == clockWall {
+		return 3 * time.Second
+	}
+	return 100 * time.Millisecond
+}
 
 // failover loses a gateway while the client sends: its machine is cut off and its
 // process is gone, and a moment later the address is at the other one. The client is
@@ -120,7 +126,7 @@ func (w *world) takeover(ctx context.Context, p *testnet.Probe, to *gw) error {
 	w.run.Metrics.Millis("takeover_ms", took)
 	w.run.Metrics.Millis("outage_ms", p.Outage(start))
 	w.run.Metrics.Millis("moving_ms", moved.Sub(start))
-	if limit := proven + 2*w.run.Line.trip() + moved.Sub(start); w.run.Line.retries() == 0 && took > limit {
+	if limit := w.run.proven() + 2*w.run.Line.trip() + moved.Sub(start); w.run.Line.retries() == 0 && took > limit {
 		return fmt.Errorf("the takeover took %v, want at most %v", took, limit)
 	}
 	return nil
@@ -220,7 +226,7 @@ func playFailoverIdle(ctx context.Context, w *world) error {
 	}
 	took := again.Received.Sub(start)
 	w.run.Metrics.Millis("takeover_ms", took)
-	if limit := proven + 2*w.run.Line.trip() + 100*time.Millisecond; w.run.Line.retries() == 0 && took > limit {
+	if limit := w.run.proven() + 2*w.run.Line.trip() + 100*time.Millisecond; w.run.Line.retries() == 0 && took > limit {
 		return fmt.Errorf("the client can be reached after %v, want at most %v", took, limit)
 	}
 	return errors.Join(from.Close(), echo.Close())

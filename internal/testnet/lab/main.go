@@ -201,6 +201,7 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 			Seed:    seed,
 			Rand:    rand.New(rand.NewPCG(seed, 0)), //nolint:gosec // repeatable on purpose
 			Backend: backend,
+			Clock:   o.clock,
 			Line:    o.line,
 			Metrics: &m,
 			Log:     log.With("scenario", s.Name, "seed", seed),

@@ -30,6 +30,7 @@ type Run struct {
 	Seed    uint64
 	Rand    *rand.Rand // from Seed; everything random comes from here
 	Backend wgdevice.Backend
+	Clock   string   // as in Result
 	Line    line     // what the client's link is like
 	Metrics *Metrics // shared by all runs of the scenario
 	Log     *slog.Logger
