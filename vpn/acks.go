@@ -94,7 +94,7 @@ func (a *acks) prune(registered func(gateway.ID) (gatewayRow, error)) {
 	defer a.mu.Unlock()
 	maps.DeleteFunc(a.own, func(l link, _ *ack) bool {
 		row, err := registered(l.gateway)
-		return err == nil && !slices.Contains(row.Locations, l.location)
+		return err == nil && row.bad == nil && !slices.Contains(row.Locations, l.location)
 	})
 }
 

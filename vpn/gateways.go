@@ -40,6 +40,8 @@ type gatewayRow struct {
 	Gateway
 
 	Removed bool `json:"removed,omitzero"`
+
+	bad error // why the row cannot be read: of Gateway there is the ID then
 }
 
 // gatewayKey is where registrations are among the Records.
@@ -90,17 +92,20 @@ func (g *Gateways) Get(ctx context.Context, id gateway.ID) (Gateway, error) {
 // List returns all registrations by name.
 func (g *Gateways) List(ctx context.Context) ([]Gateway, error) {
 	rows, err := g.all(ctx)
+	for _, r := range rows {
+		err = cmp.Or(err, r.bad) // nobody shall take the list for whole
+	}
 	if err != nil {
 		return nil, fmt.Errorf("vpn: list gateways: %w", err)
 	}
 	return listed(rows), nil
 }
 
-// listed returns those that are not removed, by name.
+// listed returns those that can be read and are not removed, by name.
 func listed(rows map[gateway.ID]gatewayRow) []Gateway {
 	var all []Gateway
 	for _, r := range rows {
-		if !r.Removed {
+		if !r.Removed && r.bad == nil {
 			all = append(all, r.clone())
 		}
 	}
@@ -247,10 +252,10 @@ func (g *Gateways) load(ctx context.Context, id gateway.ID) (gatewayRow, error) 
 	if err != nil {
 		return gatewayRow{}, err
 	}
-	return parseGateway(b)
+	return parseGateway(id, b)
 }
 
-// all reads every row, removed ones too.
+// all reads every row, removed ones and bad ones too.
 func (g *Gateways) all(ctx context.Context) (map[gateway.ID]gatewayRow, error) {
 	list, err := g.c.records.List(ctx, gatewayKey, "", 0)
 	if err != nil {
@@ -258,11 +263,12 @@ func (g *Gateways) all(ctx context.Context) (map[gateway.ID]gatewayRow, error) {
 	}
 	all := make(map[gateway.ID]gatewayRow, len(list))
 	for _, r := range list {
-		row, err := parseGateway(r.Value)
+		id := gateway.ID(strings.TrimPrefix(r.Key, gatewayKey))
+		row, err := parseGateway(id, r.Value)
 		if err != nil {
-			return nil, fmt.Errorf("record %q: %w", r.Key, err)
+			row = gatewayRow{Gateway: Gateway{ID: id}, bad: err}
 		}
-		all[row.ID] = row
+		all[id] = row
 	}
 	return all, nil
 }
@@ -273,7 +279,7 @@ func (g *Gateways) write(ctx context.Context, id gateway.ID, edit func(*gatewayR
 	err := g.c.records.Update(ctx, gatewayKey+string(id), func(old []byte) ([]byte, error) {
 		var row *gatewayRow
 		if old != nil {
-			r, err := parseGateway(old)
+			r, err := parseGateway(id, old)
 			if err != nil {
 				return nil, err
 			}
@@ -291,9 +297,16 @@ func (g *Gateways) write(ctx context.Context, id gateway.ID, edit func(*gatewayR
 	return err
 }
 
-func parseGateway(b []byte) (r gatewayRow, err error) {
-	err = strict(b, &r)
-	return r, err
+// parseGateway reads the row of a gateway. One that a newer core wrote may be more
+// than this one understands.
+func parseGateway(id gateway.ID, b []byte) (r gatewayRow, err error) {
+	if err = strict(b, &r); err == nil && r.ID != id {
+		err = fmt.Errorf("it is of %q", r.ID)
+	}
+	if err != nil {
+		return gatewayRow{}, fmt.Errorf("record %q cannot be read: %w", gatewayKey+string(id), err)
+	}
+	return r, nil
 }
 
 // Follow yields all registrations by name, and again after each change, until ctx

@@ -1,6 +1,7 @@
 package vpn
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -68,7 +69,7 @@ func serving(rows map[gateway.ID]gatewayRow) map[location.ID][]gateway.Sibling {
 	all := map[location.ID][]gateway.Sibling{}
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[id]
-		if row.Removed || row.Disabled {
+		if row.Removed || row.Disabled || row.bad != nil {
 			continue
 		}
 		for _, at := range row.Locations {
@@ -133,16 +134,27 @@ func (r *registry) replace(rows map[gateway.ID]gatewayRow, version uint64) {
 }
 
 func (r gatewayRow) same(o gatewayRow) bool {
-	return r.Name == o.Name && r.Address == o.Address && r.Disabled == o.Disabled && r.Removed == o.Removed && slices.Equal(r.Locations, o.Locations)
+	return (r.bad == nil) == (o.bad == nil) && r.Name == o.Name && r.Address == o.Address && r.Disabled == o.Disabled && r.Removed == o.Removed && slices.Equal(r.Locations, o.Locations)
 }
 
 // serves says whether the gateway is to serve a location: nil, or why not.
 func (r gatewayRow) serves(at location.ID) error {
 	switch {
+	case r.bad != nil:
+		return r.stale()
 	case r.Removed, r.Disabled:
 		return gateway.ErrRevoked
 	case !slices.Contains(r.Locations, at):
 		return ErrUnassigned
 	}
 	return nil
+}
+
+// stale says that this core cannot tell what a gateway is to do, for its row is bad:
+// another core may. nil: it can.
+func (r gatewayRow) stale() error {
+	if r.bad == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %s", gateway.ErrStale, r.bad.Error())
 }

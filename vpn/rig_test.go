@@ -35,7 +35,7 @@ type flaky struct {
 	deaf     bool            // no hints
 	lie      func(*vpn.View) // about a View
 	views    int             // how many were asked for
-	lists    int             // of gateways, how many were read
+	lists    int             // of gateways, how many were asked for
 }
 
 func newFlaky() *flaky { return &flaky{Stores: memstore.New()} }
@@ -112,16 +112,16 @@ func (s flakyRecords) Get(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (s flakyRecords) List(ctx context.Context, prefix, after string, limit int) ([]vpn.Record, error) {
+	if prefix == "gateway/" {
+		s.f.set(func(f *flaky) { f.lists++ })
+	}
 	if err := s.f.pass(ctx); err != nil {
 		return nil, err
 	}
 	list, err := s.f.inner().Records().List(ctx, prefix, after, limit)
 	if prefix == "gateway/" {
 		var listed func()
-		s.f.set(func(f *flaky) {
-			listed, f.listed = f.listed, nil
-			f.lists++
-		})
+		s.f.set(func(f *flaky) { listed, f.listed = f.listed, nil })
 		if listed != nil {
 			listed()
 		}

@@ -224,3 +224,89 @@ func TestAListAndWhatIsWrittenMeanwhile(t *testing.T) {
 		require.Empty(t, again)
 	})
 }
+
+// One registration that cannot be read blocks nobody but its own gateway, which
+// keeps what it has.
+func TestABadRowBlocksNobodyElse(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.add(1)
+		at := gateway.LocationID(r.office.ID)
+		id, bad, third := r.gateway("gw1"), r.gateway("gw2"), r.gateway("gw3")
+		there, its := r.watch(r.core, id, gateway.Config{}), r.watch(r.core, bad, gateway.Config{})
+		all := []*listener{r.listen(r.core, id), r.listen(r.core, third)}
+		row := func(b []byte) {
+			require.NoError(r.t, r.stores.Stores.Records().Update(r.ctx, "gateway/"+string(bad), func([]byte) ([]byte, error) { return b, nil }))
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+		}
+		right, err := r.stores.Stores.Records().Get(r.ctx, "gateway/"+string(bad))
+		require.NoError(r.t, err)
+		for what, b := range map[string][]byte{
+			"of a newer core": []byte(`{"newer":true,` + string(right[1:])),
+			"rubbish":         []byte("rubbish"),
+			"of another":      []byte(`{"id":"` + string(id) + `","name":"gw1"}`),
+		} {
+			row(b)
+			for i, l := range all {
+				told, _ := l.take()
+				require.Equal(r.t, r.family(gateway.Sibling{ID: []gateway.ID{third, id}[i]}), told[len(told)-1], what)
+				require.NoError(r.t, l.err, what)
+			}
+			told, _ := r.listen(r.core, id).take()
+			require.Len(r.t, told, 1, what)
+			r.add(2)
+			r.has(there)
+			r.ended(its, gateway.ErrStale)
+			_, config, _ := its.take()
+			r.ended(r.watch(r.core, bad, config), gateway.ErrStale)
+			l := r.listen(r.core, bad)
+			told, _ = l.take()
+			require.Empty(r.t, told, what)
+			require.ErrorIs(r.t, l.err, gateway.ErrStale, what)
+			require.ErrorContains(r.t, l.err, "gateway/"+string(bad), what)
+			require.ErrorIs(r.t, r.core.Report(r.ctx, bad, at, gateway.Status{Full: true}), gateway.ErrStale, what)
+			for gw := range r.core.Gateways().Follow(r.ctx) {
+				require.Len(r.t, gw, 2, what)
+				break
+			}
+			_, err = r.core.Gateways().List(r.ctx)
+			require.ErrorContains(r.t, err, "gateway/"+string(bad), what)
+
+			row(right)
+			its = r.watch(r.core, bad, config)
+			r.has(its)
+			told, _ = r.listen(r.core, bad).take()
+			require.Equal(r.t, r.family(gateway.Sibling{ID: id}, gateway.Sibling{ID: third}), told[0], what)
+			require.NoError(r.t, r.core.Report(r.ctx, bad, at, gateway.Status{Full: true}), what)
+			r.drop(2)
+			r.has(there)
+		}
+	})
+}
+
+// Many who ask of a store that takes long to fail learn it from one try.
+func TestManyAskAStoreThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		ids := make([]gateway.ID, 50)
+		for i := range ids {
+			ids[i] = r.gateway("gw")
+		}
+		hung := make(chan struct{})
+		r.stores.set(func(f *flaky) { f.hung, f.err, f.lists = hung, errDisk, 0 })
+		all := make([]*listener, len(ids))
+		for i, id := range ids {
+			all[i] = r.listen(r.core, id)
+		}
+		close(hung)
+		synctest.Wait()
+		for _, l := range all {
+			told, _ := l.take()
+			require.Empty(r.t, told)
+			require.ErrorIs(r.t, l.err, gateway.ErrStale)
+		}
+		r.stores.set(func(f *flaky) { require.LessOrEqual(t, f.lists, 2); f.hung, f.err = nil, nil })
+		told, _ := r.listen(r.core, ids[0]).take()
+		require.Len(t, told, 1, "the next one tries anew")
+	})
+}

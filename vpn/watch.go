@@ -104,6 +104,8 @@ func (c *Core) Assigned(ctx context.Context, id gateway.ID) iter.Seq2[[]gateway.
 				err = errStopped
 			case gone != nil:
 				err = gone
+			case row.bad != nil:
+				err = row.stale()
 			case row.Removed, row.Disabled:
 				err = gateway.ErrRevoked
 			default:
