@@ -39,6 +39,8 @@ type ProcessConfig struct {
 	Trace   func(at LocationID) Trace // nil: none
 	Memory  Memory                    // as in ReconcilerConfig
 	Boot    BootClock                 // as in ReconcilerConfig
+	Synced  func() bool               // as in ReconcilerConfig
+	Guard   func(Clocks) error        // as in ReconcilerConfig
 }
 
 var _ Talker = (*Process)(nil)
@@ -252,7 +254,7 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 	r, err := NewReconciler(ReconcilerConfig{
 		ID: p.c.ID, Location: s.at, Device: d, Plane: p.c.Plane,
 		Poll: p.c.Poll, Version: p.c.Version, Now: p.c.Now, Log: p.c.Log, Trace: p.c.Trace(s.at),
-		Memory: p.c.Memory, Boot: p.c.Boot,
+		Memory: p.c.Memory, Boot: p.c.Boot, Synced: p.c.Synced, Guard: p.c.Guard,
 	})
 	p.mu.Lock()
 	s.r, s.err = r, err

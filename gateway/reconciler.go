@@ -31,6 +31,13 @@ type ReconcilerConfig struct {
 	// Boot tells how old things are when Now's clock is set; required with Memory.
 	// nil: Now's clock alone does.
 	Boot BootClock
+	// Synced tells whether the machine's system says that it keeps the wall clock
+	// right, as with NTP; runstate.Clock does. It is called often, from several
+	// goroutines. nil: it does not say so.
+	Synced func() bool
+	// Guard says of the clocks that are known, just before handshakes are started with
+	// clients of other gateways, why they are not to be; nil means Clocks.Fit.
+	Guard func(Clocks) error
 }
 
 // Reconciler makes one Device be what a ControlPlane wants for one location,
@@ -75,6 +82,9 @@ type Reconciler struct {
 
 	sib *siblings
 
+	began   time.Time     // by Now
+	refused atomic.Uint64 // takeovers that the clock was not fit for
+
 	keep *keeping // where what is told is kept; nil: nowhere
 }
 
@@ -116,6 +126,7 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		activity: NewActivity(c.ID),
 		link:     errors.New("gateway: not asked yet"),
 	}
+	r.began = c.Now()
 	r.notifier, _ = c.Device.(Notifier)
 	return r, nil
 }

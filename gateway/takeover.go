@@ -45,6 +45,7 @@ type Takeover struct {
 	flying  []flight
 	up      int
 	left    int
+	held    time.Time // since when the clock is not fit for it; zero: it is
 }
 
 // flight is a peer that is being tried.
