@@ -38,6 +38,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.mu.Lock()
 		r.owned = nil
 		r.mu.Unlock()
+		r.hooks.set(nil)
 		r.sib.tell()
 	}
 	var take *Takeover
@@ -78,6 +79,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	before := r.owned
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
+	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
 	case len(now) == 0 && len(before) > 0:
