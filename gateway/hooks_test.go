@@ -32,7 +32,7 @@ func (d *diary) write(what string) {
 	d.lines = append(d.lines, what)
 	slow := d.slow
 	d.mu.Unlock()
-	time.Sleep(slow)
+	<-time.After(slow)
 }
 
 func (d *diary) take() (lines []string) {
@@ -45,6 +45,14 @@ func (d *diary) take() (lines []string) {
 func (d *diary) tune(c *gateway.ReconcilerConfig) {
 	c.OnOwn = func(_ context.Context, owned []netip.Addr) { d.write(fmt.Sprint("own ", owned)) }
 	c.OnYield = func(context.Context) { d.write("yield") }
+}
+
+// slowly is a device that takes its time.
+type slowly struct{ owner }
+
+func (s slowly) Apply(ctx context.Context, p gateway.Plan) error {
+	<-time.After(5 * time.Millisecond)
+	return s.owner.Apply(ctx, p)
 }
 
 // Who wants to know is told of an address that came once handshakes are begun, and of
@@ -87,6 +95,9 @@ func TestHooksOfFloatingAddresses(t *testing.T) {
 	}, func(i int, c *gateway.ReconcilerConfig) {
 		if i == 1 {
 			d.tune(c)
+			if o, ok := c.Device.(owner); ok {
+				c.Device = slowly{o}
+			}
 		}
 	})
 }
