@@ -57,6 +57,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 			}
 		case now := <-owns:
 			take = r.own(ctx, take, now)
+			tick.Reset(glance) // a look right now would see nothing, and be in the way
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
