@@ -5,6 +5,7 @@ package wgdevice
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ func (d *Device) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Ad
 	if d.sources == nil || !d.sources.take() {
 		return o.out
 	}
+	o.crier.ns = o.ns
+	_ = o.crier.ready() // who cannot says so when there is something to announce
 	err := o.listen(ctx)
 	if err != nil {
 		o.log.Warn("floating addresses are looked for once a second only", "interface", d.name, "err", err)
@@ -41,6 +44,7 @@ type owning struct {
 
 	mark     uint32
 	floating []netip.Addr
+	crier    crier
 	out      chan []netip.Addr
 	changed  chan struct{}
 }
@@ -64,10 +68,10 @@ func (o *owning) listen(ctx context.Context) error {
 // run tells, as soon as the tables are right for it. If they cannot be made right it
 // tells all the same: that shows in State.Sourced, and is repaired from there.
 func (o *owning) run(ctx context.Context, deaf bool) {
-	defer func() { _ = o.give() }()
+	defer func() { _ = join(o.crier.close(), o.give()) }()
 	var last []netip.Addr
 	for first := true; ; {
-		now, seen, err := o.keep(ctx, o.mark, o.floating)
+		m, seen, err := o.keep(ctx, o.mark, o.floating)
 		if ctx.Err() != nil {
 			return
 		}
@@ -78,9 +82,10 @@ func (o *owning) run(ctx context.Context, deaf bool) {
 		if err != nil {
 			o.log.Warn("what is sent may not leave from the floating address", "interface", o.name, "err", err)
 		}
-		if seen && (first || !slices.Equal(now, last)) {
-			o.arrive(ctx, now, last)
+		if now := m.owned(o.floating); seen && (first || !slices.Equal(now, last)) {
+			o.arrive(m, now, last)
 			o.tell(now)
+			runtime.Gosched() // to whom it was told: there is more to do than here
 			first, last = false, now
 		}
 		select {
@@ -93,12 +98,12 @@ func (o *owning) run(ctx context.Context, deaf bool) {
 }
 
 // arrive announces the addresses that have come.
-func (o *owning) arrive(ctx context.Context, now, last []netip.Addr) {
+func (o *owning) arrive(m machine, now, last []netip.Addr) {
 	fresh := slices.DeleteFunc(slices.Clone(now), func(a netip.Addr) bool { return slices.Contains(last, a) })
 	if len(fresh) == 0 {
 		return
 	}
-	if err := o.announce(ctx, fresh); err != nil {
+	if err := o.crier.announce(m, fresh); err != nil {
 		o.log.Warn("neighbours may learn late where a floating address is", "interface", o.name, "err", err)
 	}
 }
