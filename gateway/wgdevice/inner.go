@@ -42,14 +42,14 @@ func snatFrom(p netip.Prefix, name string, to netip.Addr) []expr.Any {
 	if to.Is6() {
 		family = unix.NFPROTO_IPV6
 	}
-	return slices.Concat(leaving(p, name), []expr.Any{
+	return slices.Concat(outward(p, name), []expr.Any{
 		&expr.Immediate{Register: register, Data: to.AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: family, RegAddrMin: register, RegAddrMax: register},
 	})
 }
 
-// leaving matches packets from p that leave by another interface.
-func leaving(p netip.Prefix, name string) []expr.Any {
+// outward matches packets from p that leave by another interface.
+func outward(p netip.Prefix, name string) []expr.Any {
 	return slices.Concat(within(p, source), []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: linkName(name)},
@@ -67,7 +67,7 @@ func loose(p netip.Prefix, name string, to netip.Addr) []expr.Any {
 	if to.Is6() { // there is no checksum but that of TCP, where no further headers are
 		write.Offset, write.CsumOffset, write.CsumFlags = source.v6, 40+16, 0
 	}
-	return slices.Concat(leaving(p, name), fits(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP), state(expr.CtStateBitINVALID, true),
+	return slices.Concat(outward(p, name), fits(expr.MetaKeyL4PROTO, unix.IPPROTO_TCP), state(expr.CtStateBitINVALID, true),
 		[]expr.Any{&expr.Immediate{Register: 1, Data: to.AsSlice()}, write})
 }
 

@@ -74,6 +74,9 @@ func (d *Device) observeFilter(ctx context.Context, s *gateway.State) {
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
 	}
+	if len(s.Interface.Inner) > 0 {
+		s.Problems = append(s.Problems, d.unloosed()...)
+	}
 }
 
 // observeSource looks at the rules and tables that what WireGuard sends is routed by.

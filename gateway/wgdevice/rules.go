@@ -67,7 +67,7 @@ func rules(name string, p policy) []rule {
 
 // masqueradeFrom matches packets from p that leave by another interface.
 func masqueradeFrom(p netip.Prefix, name string) []expr.Any {
-	return append(leaving(p, name), &expr.Masq{})
+	return append(outward(p, name), &expr.Masq{})
 }
 
 // end is one of the two ends of a packet's way: where its header has them in
