@@ -69,7 +69,7 @@ func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Mark: i.Mark, Port: i.Port}
+	return Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover

@@ -35,6 +35,7 @@ func (d *Device) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Ad
 		o.log.Warn("floating addresses are looked for once a second only", "interface", d.name, "err", err)
 	}
 	go o.run(ctx, err != nil)
+	d.sources.forgetLeaving(ctx, i.Inner)
 	return o.out
 }
 
@@ -139,10 +140,13 @@ const (
 )
 
 // floats says whether a message is about one of the floating addresses.
-func (o *owning) floats(data []byte) bool {
+func (o *owning) floats(data []byte) bool { return addressOf(data, o.floating) }
+
+// addressOf says whether a message about an address is about one of these.
+func addressOf(data []byte, list []netip.Addr) bool {
 	for _, kind := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
 		a, ok := netip.AddrFromSlice(attribute(data, unix.SizeofIfAddrmsg, kind))
-		if ok && slices.Contains(o.floating, a) {
+		if ok && slices.Contains(list, a) {
 			return true
 		}
 	}
