@@ -58,6 +58,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 			}
 		case now := <-owns:
 			take = r.own(ctx, take, now)
+			tick.Reset(glance) // a look right now would see nothing, and be in the way
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
@@ -69,7 +70,7 @@ func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Mark: i.Mark, Port: i.Port}
+	return Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover
@@ -141,12 +142,17 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 	if !r.mayKick(ctx, take) {
 		return take.still(r.c.Now())
 	}
+	if !take.Due(r.c.Now()) {
+		return take
+	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
 			return
 		}
 		if want, ok := r.want(); ok {
-			r.do(ctx, take.Round(want, &r.dev.have, r.c.Now()))
+			for _, part := range inParts(take.Round(want, &r.dev.have, r.c.Now())) {
+				r.do(ctx, part)
+			}
 		}
 	})
 	if !take.Over() {
