@@ -55,7 +55,7 @@ type Run struct {
 func scenarios() []Scenario {
 	return []Scenario{
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
-		vanilla(), failover(),
+		vanilla(), failover(), clockSkew(), replayInitiation(), keyWithoutPSK(), flappingHash(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
