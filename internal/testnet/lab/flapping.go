@@ -42,7 +42,7 @@ func (w *world) lead(n int) error {
 func playFlappingHash(ctx context.Context, w *world, owns <-chan int) error {
 	times := 6
 	if w.run.Clock != clockWall {
-		times = 40
+		times = 20
 	}
 	if err := w.scene.Public.Drop(); err != nil {
 		return err
