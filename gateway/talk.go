@@ -29,10 +29,13 @@ type siblings struct {
 
 // sibling is one of them.
 type sibling struct {
-	end  context.CancelCauseFunc // of its conversation; nil: there is none
-	last Note                    // without Seen
-	at   time.Time               // when it was said
+	talk *conversation // nil: there is none
+	last Note          // without Seen
+	at   time.Time     // when it was said
 }
+
+// conversation is one that goes on, or is about to be over.
+type conversation struct{ end context.CancelCauseFunc }
 
 func newSiblings(self ID) *siblings {
 	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
@@ -63,16 +66,17 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 		one = &sibling{}
 		s.known[with] = one
 	}
-	if one.end != nil {
-		one.end(ErrReplaced)
+	if one.talk != nil {
+		one.talk.end(ErrReplaced)
 	}
-	one.end = cancel
+	mine := &conversation{end: cancel}
+	one.talk = mine
 	return inner, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		cancel(nil)
-		if context.Cause(inner) != ErrReplaced { //nolint:errorlint // it is what was put in
-			one.end = nil
+		if one.talk == mine {
+			one.talk = nil
 		}
 	}
 }
@@ -84,15 +88,15 @@ func (s *siblings) hear(with ID, n Note, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one := s.known[with]
+	if one == nil {
+		return // it is no sibling any more
+	}
 	if n.Full {
 		s.carry.Drop(with, now)
 	}
 	s.carry.Note(now, n.Seen...)
 	n.Seen = nil
-	one := s.known[with]
-	if one == nil {
-		return // it is no sibling any more
-	}
 	one.last, one.at = n, now
 }
 
@@ -119,8 +123,8 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 		if slices.ContainsFunc(list, func(o Sibling) bool { return o.ID == id }) {
 			continue
 		}
-		if one.end != nil {
-			one.end(ErrUnknown)
+		if one.talk != nil {
+			one.talk.end(ErrUnknown)
 		}
 		delete(s.known, id)
 		s.carry.Drop(id, now)
