@@ -12,6 +12,16 @@ import (
 func ifaceFaults() []deviceFault {
 	return []deviceFault{
 		{
+			"the inner address is never asked for later", func() faulty {
+				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
+					if s.Fields&(gateway.FieldFilter|gateway.FieldMark|gateway.FieldCreate) == gateway.FieldFilter {
+						s.Interface.Inner = now(d).Interface.Inner
+					}
+					return gateway.Plan{s}, nil
+				})
+			}, []string{"each field changes alone", "random configurations are reached in one round"},
+		},
+		{
 			"isolation is never asked for later", func() faulty {
 				return each(func(d *memdevice.Device, s gateway.Step) (gateway.Plan, error) {
 					if s.Fields&(gateway.FieldFilter|gateway.FieldMark|gateway.FieldCreate) == gateway.FieldFilter {

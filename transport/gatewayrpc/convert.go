@@ -140,17 +140,22 @@ func toInterface(i *gateway.Interface) (*pb.Interface, error) {
 	case len(i.Addrs) > maxAddrs || len(i.Masquerade) > maxMasquerade || len(i.Destinations) > maxReach:
 		return nil, fmt.Errorf("%w: an interface with %d addresses, %d masqueraded prefixes and %d destinations",
 			ErrTooLarge, len(i.Addrs), len(i.Masquerade), len(i.Destinations))
-	case len(i.Floating) > maxFloating:
-		return nil, fmt.Errorf("%w: an interface with %d floating addresses, more than %d", ErrTooLarge, len(i.Floating), maxFloating)
+	case len(i.Floating) > maxFloating || len(i.Inner) > maxFloating:
+		return nil, fmt.Errorf("%w: an interface with %d floating addresses and %d inner ones, more than %d",
+			ErrTooLarge, len(i.Floating), len(i.Inner), maxFloating)
 	}
 	floating, err := toAddrs("Floating", i.Floating)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := toAddrs("Inner", i.Inner)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.Interface{
 		Key: secret(i.Key), Port: uint32(i.Port), Addrs: toPrefixes(i.Addrs), Mtu: int64(i.MTU), Mark: i.Mark,
 		Masquerade: toPrefixes(i.Masquerade), Destinations: toPrefixes(i.Destinations), Isolated: i.Isolated,
-		Floating: floating,
+		Floating: floating, Inner: inner,
 	}, nil
 }
 
@@ -177,7 +182,10 @@ func fromInterface(m *pb.Interface) (*gateway.Interface, error) {
 	if i.Destinations, err = fromPrefixes(m.GetDestinations()); err != nil {
 		return nil, err
 	}
-	i.Floating, err = fromAddrs("Floating", m.GetFloating())
+	if i.Floating, err = fromAddrs("Floating", m.GetFloating()); err != nil {
+		return nil, err
+	}
+	i.Inner, err = fromAddrs("Inner", m.GetInner())
 	return i, err
 }
 

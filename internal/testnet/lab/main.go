@@ -147,6 +147,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if o.kernel {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
+	if o.has(func(s Scenario) bool { return s.Keepalived }) {
+		needs = append(needs, testnet.Keepalived)
+	}
 	if err := settle(); err != nil {
 		return unfit(stderr, err)
 	}
@@ -189,6 +192,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	return code
 }
 
+// has says whether such a scenario is to be played.
+func (o options) has(such func(Scenario) bool) bool { return slices.ContainsFunc(o.scenarios, such) }
+
 // play runs a scenario as often as asked, and stops at the first run that fails.
 func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {
 	start := time.Now()
@@ -209,6 +215,11 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 		if err != nil {
 			r.Error = fmt.Sprintf("run %d of %d (repeat it with -seed %d): %v", i+1, o.runs, seed, err)
 			break
+		}
+	}
+	if r.Error == "" && s.Judge != nil && o.runs >= many {
+		if err := s.Judge(Series{Clock: o.clock, Line: o.line, Metrics: &m}); err != nil {
+			r.Error = fmt.Sprintf("%d runs, each of them right (repeat them with -runs %d -seed %d): %v", o.runs, o.runs, o.seed, err)
 		}
 	}
 	r.OK = r.Error == ""
