@@ -46,7 +46,7 @@ type Reconciler struct {
 	dev     enforcing
 
 	wake  signal // the desired state changed
-	moved signal // so did what an Owner has to know
+	moved signal // what an Owner has to know changed
 	news  signal // there is something to report at once
 	seen  signal // there is something to report, soon
 
@@ -64,6 +64,7 @@ type Reconciler struct {
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
+	placed   Interface    // what an Owner has to know
 	owned    []netip.Addr // the floating addresses that the machine has
 	mirrored uint64       // what of activity the siblings' Carrying has
 	kept     *Config      // what to resume from, after the first look
