@@ -161,7 +161,7 @@ func (r *Reconciler) look(ctx context.Context) error {
 		r.c.Trace.drifted(p)
 	}
 
-	defer r.mirror(now)
+	defer r.mirror()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.steady()

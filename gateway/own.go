@@ -38,6 +38,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.mu.Lock()
 		r.owned = nil
 		r.mu.Unlock()
+		r.hooks.set(nil)
 		r.sib.tell()
 	}
 	var take *Takeover
@@ -88,6 +89,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	before := r.owned
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
+	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
 	case len(now) == 0 && len(before) > 0:
@@ -97,7 +99,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
-	targets := r.targets(r.c.Now(), now)
+	targets := r.targets(r.steadied(), now)
 	if len(targets) == 0 {
 		return take
 	}
@@ -146,6 +148,9 @@ func forgetting(want Config, keys []wgkey.Public) Plan {
 // takeOver plays one round of a takeover, and returns it unless it is over. Before the
 // first one what is known of the device has to do: looking takes time.
 func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *Takeover {
+	if !r.mayKick(ctx, take) {
+		return take.still(r.c.Now())
+	}
 	if !take.Due(r.c.Now()) {
 		return take
 	}
@@ -167,10 +172,12 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 }
 
 // mirror lets what was seen here count beside what siblings say.
-func (r *Reconciler) mirror(now time.Time) {
+func (r *Reconciler) mirror() {
 	r.mu.Lock()
+	r.steady()
 	seen, next := r.activity.Since(r.mirrored)
 	r.mirrored = next
+	now := r.c.Now()
 	r.mu.Unlock()
 	if len(seen) == 0 {
 		return
@@ -210,9 +217,10 @@ func (r *Reconciler) stray(ctx context.Context) {
 }
 
 func (r *Reconciler) strays() []wgkey.Public {
+	now := r.steadied()
 	r.sib.mu.Lock()
 	defer r.sib.mu.Unlock()
-	return r.sib.carry.Stray(&r.dev.have, r.c.Now())
+	return r.sib.carry.Stray(&r.dev.have, now)
 }
 
 // withTurn does something with the device, unless ctx ends before it is its turn.
