@@ -171,8 +171,15 @@ func run(args []string, stdout, stderr io.Writer) int {
 		o.clock = c
 	}
 	code := exitOK
+	var base Result // of vanilla
 	for _, s := range o.scenarios {
 		r := play(ctx, s, o, backend, log)
+		if s.Keepalived {
+			r.against(base)
+		}
+		if s.Name == "vanilla" {
+			base = r
+		}
 		if !r.OK {
 			code = exitFailed
 		}

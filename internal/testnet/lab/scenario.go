@@ -21,7 +21,7 @@ type Scenario struct {
 	Processes bool
 	// Keepalived says that it runs keepalived on the gateways.
 	Keepalived bool
-	Lossless  string // why it cannot be right where packets are lost; "": it can
+	Lossless   string // why it cannot be right where packets are lost; "": it can
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
@@ -42,7 +42,8 @@ type Run struct {
 func scenarios() []Scenario {
 	return []Scenario{
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
-		vanilla(), failover(),
+		vanilla(), failover(), failoverNAT(), failoverIPv6(), failback(), twoOwners(), roaming(),
+		coreDownFailover(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
