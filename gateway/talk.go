@@ -25,6 +25,7 @@ type siblings struct {
 	known   map[ID]*sibling
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
+	shed    signal        // one of them has let go of an address
 }
 
 // sibling is one of them.
@@ -35,7 +36,7 @@ type sibling struct {
 }
 
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
 }
 
 // tell has all conversations look for something to tell.
@@ -92,6 +93,9 @@ func (s *siblings) hear(with ID, n Note, now time.Time) {
 	one := s.known[with]
 	if one == nil {
 		return // it is no sibling any more
+	}
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+		s.shed.set()
 	}
 	one.last, one.at = n, now
 }
