@@ -94,5 +94,5 @@ func (p *plant) fall(s *site) (time.Time, error) {
 	for _, n := range []*testnet.Switch{p.scene.Internet, p.scene.Office, p.control} {
 		errs = append(errs, n.Cut(s.host))
 	}
-	return start, errors.Join(append(errs, p.front.on[s.host].kill(), s.process.kill())...)
+	return start, errors.Join(append(errs, p.front.kill(s.host), s.process.kill())...)
 }
