@@ -39,7 +39,7 @@ func check(t *testing.T, h *testnet.Host, machine, conf string) (out string, err
 	path, err := testnet.Command("keepalived")
 	require.NoError(t, err)
 	err = h.Do(func() error {
-		b, err := exec.CommandContext(t.Context(), path, "-t", "-f", file, "--config-id", machine).CombinedOutput() //nolint:gosec // found here
+		b, err := exec.CommandContext(t.Context(), path, "-t", "-f", file, "--config-id", machine).CombinedOutput()
 		out = string(b)
 		return err
 	})

@@ -37,9 +37,9 @@ type Result struct {
 // against adds how many times longer the outage of vanilla was, in the middle, if both
 // were played.
 func (r *Result) against(vanilla Result) {
-	was, there := vanilla.Metrics["outage_ms"].(Percentiles)
-	now, comparable := r.Metrics["outage_ms"].(Percentiles)
-	if there && comparable && now.P50 > 0 && r.Scenario != vanilla.Scenario {
+	was, played := vanilla.Metrics["outage_ms"].(Percentiles)
+	now, measured := r.Metrics["outage_ms"].(Percentiles)
+	if played && measured && now.P50 > 0 && r.Scenario != vanilla.Scenario {
 		r.Metrics["vanilla_ratio"] = round(was.P50 / now.P50)
 	}
 }
