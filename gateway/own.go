@@ -59,6 +59,8 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		case now := <-owns:
 			take = r.own(ctx, take, now)
 			tick.Reset(glance) // a look right now would see nothing, and be in the way
+		case <-r.sib.shed:
+			take = r.inherit(ctx, take)
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
@@ -99,6 +101,21 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
+	return r.gain(ctx, take, now, false)
+}
+
+// inherit takes over whom a sibling leaves behind that had an address of this machine,
+// too, and has let go of it: no address comes here then that would tell.
+func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
+	r.mu.Lock()
+	now := slices.Clone(r.owned)
+	r.mu.Unlock()
+	return r.gain(ctx, take, now, true)
+}
+
+// gain takes over whom the siblings cannot reach any more, now that this machine has
+// these addresses.
+func (r *Reconciler) gain(ctx context.Context, take *Takeover, now []netip.Addr, look bool) *Takeover {
 	targets := r.targets(r.steadied(), now)
 	if len(targets) == 0 {
 		return take
@@ -108,7 +125,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 		take = NewTakeover(nil)
 	}
 	take.Add(targets)
-	return r.takeOver(ctx, take, false)
+	return r.takeOver(ctx, take, look)
 }
 
 // yield forgets every session, as one who has just come: a client that comes back

@@ -18,8 +18,11 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-// rtt is how far away clients are.
-const rtt = 30 * time.Millisecond
+// rtt is how far away clients are, and chat how often siblings talk at most.
+const (
+	rtt  = 30 * time.Millisecond
+	chat = 100 * time.Millisecond
+)
 
 var floating = netip.MustParseAddr("203.0.113.10")
 
@@ -231,6 +234,28 @@ func TestATakeoverEndsWithTheAddress(t *testing.T) {
 			require.False(t, p.Endpoint.IsValid())
 			require.Zero(t, p.Keepalive)
 		}
+	})
+}
+
+// proves P13: of two gateways that had the address at once the one that keeps it gets
+// the clients of the other, although no address comes to it.
+func TestWhoKeepsTheAddressGetsTheClients(t *testing.T) {
+	onStreet(t, 20, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		s.at.Store(1) // who announces it last, is reached
+		s.houses[1].owns <- []netip.Addr{floating}
+		s.houses[0].after(10 * time.Second)
+		require.Equal(t, [2]int{0, 20}, s.sessions())
+		s.at.Store(0)
+		s.houses[1].owns <- nil
+		s.houses[0].after(chat + rtt + 20*time.Millisecond)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].after(time.Minute)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].converged()
 	})
 }
 

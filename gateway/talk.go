@@ -25,6 +25,7 @@ type siblings struct {
 	known   map[ID]*sibling
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
+	shed    signal        // one of them has let go of an address
 }
 
 // sibling is one of them.
@@ -39,7 +40,7 @@ type sibling struct {
 type conversation struct{ end context.CancelCauseFunc }
 
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
 }
 
 // tell has all conversations look for something to tell.
@@ -101,6 +102,9 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 		s.carry.Note(now, n.Seen...)
 	}
 	n.Seen = nil
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+		s.shed.set()
+	}
 	one.last, one.at = n, now
 	if !n.Clock.Wall.IsZero() {
 		one.clock = hearClock(n.Clock, now, up)
