@@ -43,7 +43,8 @@ type world struct {
 	gateways []*gw
 	tunnels  []*scene.Tunnel
 	stopCore func() error
-	deaf     bool // hints of the store get lost
+	deaf     bool      // hints of the store get lost
+	lost     time.Time // when a gateway was, last; zero: none was
 }
 
 // gw is one gateway of the world.
