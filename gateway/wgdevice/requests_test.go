@@ -19,11 +19,9 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-// What the kernel is asked for between a floating address that comes and the first
-// handshake, and how long that takes by a clock that counts instructions: the clients
-// of a lost gateway wait for it, so it must not grow.
-//
-// proves P13
+// proves P13: what the kernel is asked for between a floating address that comes and the
+// first handshake, and how long that takes by a clock that counts instructions, must not
+// grow, since the clients of a lost gateway wait for it.
 func TestLittleIsAskedForWhenAnAddressComes(t *testing.T) { onKernel(t, testLittleIsAskedFor) }
 
 func testLittleIsAskedFor(t *testing.T, _ *testnet.Host, _ wgdevice.Config) {
