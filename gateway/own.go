@@ -171,6 +171,9 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 	if !take.Due(r.c.Now()) {
 		return take
 	}
+	if !look {
+		r.cutShort()
+	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
 			return

@@ -79,6 +79,7 @@ type Reconciler struct {
 	since    time.Time     // when the present stream was begun; zero: there is none
 	looked   time.Time     // when the last look at the device ended
 	took     time.Duration // and how long it took
+	cut      func()        // ends the look that is under way; nil: there is none
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
