@@ -57,6 +57,7 @@ func scenarios() []Scenario {
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
 		vanilla(), failover(), failoverNAT(), failoverIPv6(), failback(), twoOwners(), roaming(),
 		coreDownFailover(),
+		tcpThroughFailover(), innerInitiated(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
