@@ -38,6 +38,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.mu.Lock()
 		r.owned = nil
 		r.mu.Unlock()
+		r.hooks.set(nil)
 		r.sib.tell()
 	}
 	var take *Takeover
@@ -58,6 +59,8 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		case now := <-owns:
 			take = r.own(ctx, take, now)
 			tick.Reset(glance) // a look right now would see nothing, and be in the way
+		case <-r.sib.shed:
+			take = r.inherit(ctx, take)
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
@@ -88,6 +91,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	before := r.owned
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
+	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
 	case len(now) == 0 && len(before) > 0:
@@ -97,7 +101,22 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
-	targets := r.targets(r.c.Now(), now)
+	return r.gain(ctx, take, now, false)
+}
+
+// inherit takes over whom a sibling leaves behind that had an address of this machine,
+// too, and has let go of it: no address comes here then that would tell.
+func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
+	r.mu.Lock()
+	now := slices.Clone(r.owned)
+	r.mu.Unlock()
+	return r.gain(ctx, take, now, true)
+}
+
+// gain takes over whom the siblings cannot reach any more, now that this machine has
+// these addresses.
+func (r *Reconciler) gain(ctx context.Context, take *Takeover, now []netip.Addr, look bool) *Takeover {
+	targets := r.targets(r.steadied(), now)
 	if len(targets) == 0 {
 		return take
 	}
@@ -106,7 +125,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 		take = NewTakeover(nil)
 	}
 	take.Add(targets)
-	return r.takeOver(ctx, take, false)
+	return r.takeOver(ctx, take, look)
 }
 
 // yield forgets every session, as one who has just come: a client that comes back
@@ -146,8 +165,14 @@ func forgetting(want Config, keys []wgkey.Public) Plan {
 // takeOver plays one round of a takeover, and returns it unless it is over. Before the
 // first one what is known of the device has to do: looking takes time.
 func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *Takeover {
+	if !r.mayKick(ctx, take) {
+		return take.still(r.c.Now())
+	}
 	if !take.Due(r.c.Now()) {
 		return take
+	}
+	if !look {
+		r.cutShort()
 	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
@@ -167,10 +192,12 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 }
 
 // mirror lets what was seen here count beside what siblings say.
-func (r *Reconciler) mirror(now time.Time) {
+func (r *Reconciler) mirror() {
 	r.mu.Lock()
+	r.steady()
 	seen, next := r.activity.Since(r.mirrored)
 	r.mirrored = next
+	now := r.c.Now()
 	r.mu.Unlock()
 	if len(seen) == 0 {
 		return
@@ -210,9 +237,10 @@ func (r *Reconciler) stray(ctx context.Context) {
 }
 
 func (r *Reconciler) strays() []wgkey.Public {
+	now := r.steadied()
 	r.sib.mu.Lock()
 	defer r.sib.mu.Unlock()
-	return r.sib.carry.Stray(&r.dev.have, r.c.Now())
+	return r.sib.carry.Stray(&r.dev.have, now)
 }
 
 // withTurn does something with the device, unless ctx ends before it is its turn.

@@ -46,6 +46,7 @@ type Takeover struct {
 	silent  []mute
 	up      int
 	left    int
+	held    time.Time // since when the clock is not fit for it; zero: it is
 }
 
 // flight is a peer that is being tried.

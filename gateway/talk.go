@@ -25,20 +25,22 @@ type siblings struct {
 	known   map[ID]*sibling
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
+	shed    signal        // one of them has let go of an address
 }
 
 // sibling is one of them.
 type sibling struct {
-	talk *conversation // nil: there is none
-	last Note          // without Seen
-	at   time.Time     // when it was said
+	talk  *conversation // nil: there is none
+	last  Note          // without Seen
+	at    time.Time     // when it was said
+	clock heardClock
 }
 
 // conversation is one that goes on, or is about to be over.
 type conversation struct{ end context.CancelCauseFunc }
 
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
 }
 
 // tell has all conversations look for something to tell.
@@ -81,10 +83,12 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 	}
 }
 
-// hear takes in what a sibling says. It speaks for itself only.
-func (s *siblings) hear(with ID, n Note, now time.Time) {
+// hear takes in what a sibling says. It speaks for itself only, and not of what is yet
+// to be. up is the time by a clock that nobody sets.
+func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 	for i := range n.Seen {
-		n.Seen[i].By = with
+		v := &n.Seen[i]
+		v.By, v.Heard, v.Handshake = with, earlier(v.Heard, now), earlier(v.Handshake, now)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -93,11 +97,28 @@ func (s *siblings) hear(with ID, n Note, now time.Time) {
 		return // it is no sibling any more
 	}
 	if n.Full {
-		s.carry.Drop(with, now)
+		s.carry.Replace(now, with, n.Seen...)
+	} else {
+		s.carry.Note(now, n.Seen...)
 	}
-	s.carry.Note(now, n.Seen...)
 	n.Seen = nil
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+		s.shed.set()
+	}
 	one.last, one.at = n, now
+	if !n.Clock.Wall.IsZero() {
+		one.clock = hearClock(n.Clock, now, up)
+	}
+}
+
+// shift moves all instants with the wall clock, which was set by so much.
+func (s *siblings) shift(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Shift(by)
+	for _, one := range s.known {
+		shift(&one.at, by)
+	}
 }
 
 // dismiss forgets whom the update u takes away, which led to next.
@@ -156,7 +177,7 @@ func (r *Reconciler) Talk(ctx context.Context, with ID, in iter.Seq[Note]) iter.
 				if inner.Err() != nil {
 					return
 				}
-				r.sib.hear(with, n, r.c.Now())
+				r.sib.hear(with, n, r.steadied(), r.up())
 			}
 		}()
 		var g gossip
@@ -202,10 +223,12 @@ func (r *Reconciler) lull(ctx context.Context, heard, changed <-chan struct{}) e
 
 // note is what to tell now.
 func (r *Reconciler) note(g *gossip, full bool) Note {
-	now := r.c.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.steady()
+	now := r.c.Now().Round(0)
 	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n.Clock = Reading{Wall: now, At: now, Synced: r.synced()}
 	seen, _ := r.activity.Since(0)
 	if full {
 		n.Seen = g.full(seen, now)

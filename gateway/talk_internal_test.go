@@ -35,11 +35,11 @@ func TestWhoIsNoSiblingIsNotHeard(t *testing.T) {
 	_, end := s.begin(t.Context(), "gw2")
 	defer end()
 	note := Note{Seen: []Sighting{{Key: wgkey.Public{1}, Heard: now, Handshake: now}}}
-	s.hear("gw2", note, now)
+	s.hear("gw2", note, now, 0)
 	_, carried := s.carry.Carrier(wgkey.Public{1})
 	require.True(t, carried)
 	s.only(nil, now)
-	s.hear("gw2", note, now)
+	s.hear("gw2", note, now, 0)
 	_, carried = s.carry.Carrier(wgkey.Public{1})
 	require.False(t, carried)
 }

@@ -53,6 +53,7 @@ func talkCases(open talkOpener) iter.Seq2[string, func(testing.TB)] {
 			{"who talks about what crosses", talkWho},
 			{"a note of any size crosses as one", talkCrowd},
 			{"ages are right, whatever clocks say", talkAges},
+			{"what a wall clock showed crosses as it was", talkClock},
 			{"who does not listen holds up nobody, and is told less often", talkSlow},
 			{"it ends with its context, at both ends", talkEnds},
 			{"a cut ends it at both ends, and is no reason of a gateway", talkCut},

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os/exec"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -142,19 +141,4 @@ func tryKeepalived() error {
 
 func fixKeepalived(error) string {
 	return "as root: apt-get install --no-install-recommends keepalived curl (other systems: the packages of these names)"
-}
-
-// Command returns the path of a command of this machine, also of one that only
-// administrators have in their PATH.
-func Command(name string) (string, error) {
-	file, err := exec.LookPath(name)
-	if err == nil {
-		return file, nil
-	}
-	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
-		if file, err := exec.LookPath(dir + name); err == nil {
-			return file, nil
-		}
-	}
-	return "", err
 }

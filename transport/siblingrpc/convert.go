@@ -28,6 +28,25 @@ func fromRevision(m *pb.Revision) gateway.Revision {
 	return gateway.Revision{Epoch: m.GetEpoch(), Number: m.GetNumber()}
 }
 
+// maxWall is the last microsecond of the year 9999, since 1970.
+const maxWall = 253402300799999999
+
+// toReading returns nothing for a clock that tells nothing, or shows a time before 1970.
+func toReading(r gateway.Reading, now time.Time) *pb.Reading {
+	if r.Wall.IsZero() || r.Wall.UnixMicro() <= 0 {
+		return nil
+	}
+	return &pb.Reading{Wall: min(uint64(r.Wall.UnixMicro()), maxWall), Age: span.Age(r.At, now), Synchronised: r.Synced}
+}
+
+// fromReading has it as of now, when it was sent.
+func fromReading(m *pb.Reading, now time.Time) gateway.Reading {
+	if m.GetWall() == 0 {
+		return gateway.Reading{}
+	}
+	return gateway.Reading{Wall: time.UnixMicro(int64(min(m.GetWall(), maxWall))), At: span.Instant(m.GetAge(), now), Synced: m.GetSynchronised()}
+}
+
 // toOwns returns the bytes of addresses; one that is none, or has too long a zone, has
 // none.
 func toOwns(list []netip.Addr) [][]byte {

@@ -113,7 +113,16 @@ func choose(names []string) ([]Scenario, error) {
 		}
 		out = append(out, scenarios()[i])
 	}
+	slices.SortStableFunc(out, func(a, b Scenario) int { return first(a) - first(b) })
 	return out, nil
+}
+
+// first is 0 for what others are held against, and has to be played before them.
+func first(s Scenario) int {
+	if s.Name == baseline {
+		return 0
+	}
+	return 1
 }
 
 // listing is a line a scenario.
@@ -164,15 +173,22 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return unfit(stderr, hint(err))
 	}
 	if o.crowded() {
-		return alone(ctx, args, stdout, stderr)
+		return alone(ctx, o, args, stdout, stderr)
 	}
 	o.clock = clockWall
 	if c, ok := os.LookupEnv(clockEnv); ok {
 		o.clock = c
 	}
 	code := exitOK
+	var base Result // of baseline
 	for _, s := range o.scenarios {
 		r := play(ctx, s, o, backend, log)
+		if s.Keepalived {
+			r.against(base)
+		}
+		if s.Name == baseline {
+			base = r
+		}
 		if !r.OK {
 			code = exitFailed
 		}
