@@ -129,5 +129,11 @@ func (g *gw) announces(a netip.Addr) error {
 		return err
 	}
 	frame := announce.Frame(a, [announce.MACLen]byte(wan.Attrs().HardwareAddr), true)
-	return g.host.Do(func() error { return announce.Send(wan.Attrs().Index, frame) })
+	return g.host.Do(func() error {
+		s, err := announce.Open()
+		if err != nil {
+			return err
+		}
+		return errors.Join(s.Send(wan.Attrs().Index, frame), s.Close())
+	})
 }
