@@ -245,8 +245,8 @@ func (l lost) right(r *Run) error {
 	switch trips := 2 * r.Line.trip(); {
 	case r.Line.retries() > 0:
 		return nil
-	case l.takeover > r.proven()+trips:
-		return fmt.Errorf("the takeover took %v, want at most %v", l.takeover, r.proven()+trips)
+	case l.takeover > r.proven()+r.Line.takeover():
+		return fmt.Errorf("the takeover took %v, want at most %v", l.takeover, r.proven()+r.Line.takeover())
 	case l.outage > outage+trips:
 		return fmt.Errorf("an outage of %v, want at most %v", l.outage, outage+trips)
 	default:
