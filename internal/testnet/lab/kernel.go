@@ -103,7 +103,7 @@ func (o options) tools() (names []string, err error) {
 	}
 	if o.has(func(s Scenario) bool { return s.Keepalived }) {
 		names = append(names, "keepalived", "curl", "ip", "wg")
-		err = testnet.Check(testnet.Keepalived)
+		err = testnet.Check(testnet.Keepalived, testnet.WGTools)
 	}
 	return names, err
 }

@@ -157,7 +157,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
 	if o.has(func(s Scenario) bool { return s.Keepalived }) {
-		needs = append(needs, testnet.Keepalived)
+		needs = append(needs, testnet.Keepalived, testnet.WGTools)
 	}
 	if err := settle(); err != nil {
 		return unfit(stderr, err)
