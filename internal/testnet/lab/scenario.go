@@ -58,6 +58,7 @@ func scenarios() []Scenario {
 		vanilla(), failover(), failoverNAT(), failoverIPv6(), failback(), twoOwners(), roaming(),
 		coreDownFailover(),
 		tcpThroughFailover(), innerInitiated(),
+		clockSkew(), replayInitiation(), keyWithoutPSK(), flappingHash(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
