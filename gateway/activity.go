@@ -65,7 +65,7 @@ func NewActivity(by ID) *Activity { return &Activity{by: by} }
 func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 	now = now.Round(0)
 	first := a.clock == 0
-	take := taking{now: now, grown: now, first: first, budget: initiations}
+	take := taking{now: now, last: a.last, grown: now, first: first, budget: initiations}
 	if now.After(a.last) && !a.last.IsZero() {
 		take.budget += uint64(initiations * now.Sub(a.last).Seconds())
 	}
@@ -94,7 +94,9 @@ func (a *Activity) Observe(s *State, now time.Time) (changed int) {
 			n.rx, n.tx = p.Rx, p.Tx
 		}
 		a.edits++
-		changed += a.sample(n, p, take)
+		fresh := take
+		fresh.last = time.Time{}
+		changed += a.sample(n, p, fresh)
 	}
 	for ; t < fresh; t++ {
 		forget = a.miss(&a.tracks[t], now) || forget
@@ -140,6 +142,7 @@ func (t *track) forgotten(now time.Time) bool {
 // taking is what one sample is for all peers.
 type taking struct {
 	now    time.Time
+	last   time.Time // when the last one of the peer was taken; zero: there was none
 	grown  time.Time // when what grew since the last sample was received
 	first  bool      // of this process
 	budget uint64    // initiations that WireGuard can have accepted since the last
@@ -155,7 +158,7 @@ func (a *Activity) sample(t *track, p *PeerState, take taking) int {
 	}
 	heard := false
 	if !p.Handshake.IsZero() && !p.Handshake.Equal(t.handshake) {
-		t.seen.Handshake = p.Handshake.Round(0)
+		t.seen.Handshake = take.confirmed(p.Handshake.Round(0), edited)
 		t.hear(earlier(t.seen.Handshake, take.now))
 		heard = true
 	}
@@ -179,6 +182,15 @@ func (a *Activity) sample(t *track, p *PeerState, take taking) int {
 		return 0
 	}
 	return 1
+}
+
+// confirmed is when a handshake was that the last sample did not have. The device says it
+// by the wall clock of then, which may have been set since.
+func (k *taking) confirmed(at time.Time, gone bool) time.Time {
+	if !gone && k.last.Sub(at) >= jump && !k.last.IsZero() {
+		return k.grown // before the last sample it was not
+	}
+	return earlier(at, k.now)
 }
 
 // hear moves the last sign of life on, never back.

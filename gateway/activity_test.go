@@ -105,7 +105,22 @@ func TestAHandshakeIsASignOfLifeAtItsTime(t *testing.T) {
 	w.peer.Handshake = w.now.Add(time.Hour) // a clock that was set back since
 	s = w.sample()
 	require.Equal(t, w.now, s.Heard, "nobody was heard in the future")
-	require.Equal(t, w.peer.Handshake, s.Handshake)
+	require.Equal(t, w.now, s.Handshake, "who has a session of the future carries until then")
+}
+
+// What is new since the last sample was not before it, whatever the clock was set to.
+func TestAHandshakeJustBeforeTheClockIsSet(t *testing.T) {
+	w := watching(t)
+	w.peer.Handshake = w.now.Add(500 * time.Millisecond)
+	w.Shift(time.Hour)
+	w.now = w.now.Add(time.Hour)
+	s := w.sample()
+	require.Equal(t, w.now, s.Handshake)
+	require.Equal(t, w.now, s.Heard)
+	w.Shift(-3 * time.Hour)
+	w.now = w.now.Add(-3 * time.Hour)
+	before := w.now
+	require.Equal(t, before, w.sample().Handshake, "the same handshake counts once, and is as old as it is")
 }
 
 func TestAPeerThatIsAddedAgainCountsFromZero(t *testing.T) {

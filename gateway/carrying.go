@@ -87,7 +87,7 @@ func (p *carried) follow(by ID, now time.Time) {
 	case !ok || s.By == by:
 		p.since = time.Time{}
 	case p.since.IsZero():
-		p.since = now
+		p.since = now.Round(0)
 	}
 }
 
@@ -134,13 +134,36 @@ func (c *Carrying) Carrier(key wgkey.Public) (Sighting, bool) {
 }
 
 // Drop forgets what a gateway said that is none of the location's any more.
-func (c *Carrying) Drop(by ID, now time.Time) {
+func (c *Carrying) Drop(by ID, now time.Time) { c.Replace(now, by) }
+
+// Replace is Note for all that a gateway has to say: what it said before of other
+// peers is forgotten, and nothing else is.
+func (c *Carrying) Replace(now time.Time, by ID, seen ...Sighting) {
+	still := make(map[wgkey.Public]bool, len(seen))
+	for i := range seen {
+		still[seen[i].Key] = true
+	}
 	for key, p := range c.peers {
+		if still[key] {
+			continue
+		}
 		p.seen = slices.DeleteFunc(p.seen, func(s Sighting) bool { return s.By == by })
 		p.follow(c.by, now)
 		if len(p.seen) == 0 {
 			delete(c.peers, key)
 		}
+	}
+	c.Note(now, seen...)
+}
+
+// Shift moves all instants with the wall clock, as Activity.Shift.
+func (c *Carrying) Shift(by time.Duration) {
+	for _, p := range c.peers {
+		for i := range p.seen {
+			shift(&p.seen[i].Heard, by)
+			shift(&p.seen[i].Handshake, by)
+		}
+		shift(&p.since, by)
 	}
 }
 
@@ -179,6 +202,7 @@ func (c *Carrying) Tried(p Plan, now time.Time) {
 // that comes back would wait for a session that it does not have. s is what the
 // device has now: look at it just before, and tell Note what came of it.
 func (c *Carrying) Stray(s *State, now time.Time) (keys []wgkey.Public) {
+	now = now.Round(0)
 	for i := range s.Peers {
 		have := &s.Peers[i]
 		p := c.peers[have.Key]

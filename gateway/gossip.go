@@ -31,6 +31,15 @@ func (g *gossip) full(seen []Sighting, now time.Time) []Sighting {
 // next returns those of seen, which is all that the gateway saw, that the sibling
 // has to know now. It reuses the memory of seen.
 func (g *gossip) next(seen []Sighting, now time.Time) []Sighting {
+	if len(g.told) > len(seen) { // who went is not remembered for ever
+		still := make(map[wgkey.Public]Sighting, len(seen))
+		for i := range seen {
+			if old, ok := g.told[seen[i].Key]; ok {
+				still[seen[i].Key] = old
+			}
+		}
+		g.told = still
+	}
 	return slices.DeleteFunc(seen, func(s Sighting) bool {
 		old, known := g.told[s.Key]
 		if !g.worth(old, s, known, now) {

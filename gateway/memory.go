@@ -108,17 +108,19 @@ func (a *Activity) Recall(m Remembered, origin time.Time) {
 // Shift moves all that was seen with the wall clock: it was set by so much, and
 // what was an hour ago still is.
 func (a *Activity) Shift(by time.Duration) {
-	shift := func(at *time.Time) {
-		if !at.IsZero() {
-			*at = at.Add(by)
-		}
-	}
-	shift(&a.last)
+	shift(&a.last, by)
 	for i := range a.tracks {
 		t := &a.tracks[i]
-		shift(&t.seen.Heard)
-		shift(&t.seen.Handshake)
-		shift(&t.gone)
+		shift(&t.seen.Heard, by)
+		shift(&t.seen.Handshake, by)
+		shift(&t.gone, by)
+	}
+}
+
+// shift moves an instant; never stays never.
+func shift(at *time.Time, by time.Duration) {
+	if !at.IsZero() {
+		*at = at.Add(by)
 	}
 }
 

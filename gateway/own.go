@@ -39,6 +39,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.owned = nil
 		r.mu.Unlock()
 		r.sib.away(false)
+		r.hooks.set(nil)
 		r.sib.tell()
 	}
 	var take *Takeover
@@ -52,24 +53,36 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.moved: // what is wanted may have other floating addresses
+		case <-r.moved:
 			if !r.floating().Equal(face) {
 				return
 			}
 		case now := <-owns:
 			take = r.own(ctx, take, now)
+			tick.Reset(glance) // a look right now would see nothing, and be in the way
+		case <-r.sib.shed:
+			take = r.inherit(ctx, take)
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
 	}
 }
 
-// floating is what of the interface that is wanted matters to an Owner.
+// floating is what an Owner has to know of the interface that the device was made to
+// have: before that nothing would leave from its addresses.
 func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Mark: i.Mark, Port: i.Port}
+	return r.placed
+}
+
+// place notes what interface the device was made to have. The caller holds mu.
+func (r *Reconciler) place(i Interface) {
+	now := Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
+	if !now.Equal(r.placed) {
+		r.placed = now
+		r.moved.set()
+	}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover
@@ -80,6 +93,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
 	r.sib.away(len(now) == 0)
+	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
 	case len(now) == 0 && len(before) > 0:
@@ -89,7 +103,22 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
-	targets := r.targets(r.c.Now(), now)
+	return r.gain(ctx, take, now, false)
+}
+
+// inherit takes over whom a sibling leaves behind that had an address of this machine,
+// too, and has let go of it: no address comes here then that would tell.
+func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
+	r.mu.Lock()
+	now := slices.Clone(r.owned)
+	r.mu.Unlock()
+	return r.gain(ctx, take, now, true)
+}
+
+// gain takes over whom the siblings cannot reach any more, now that this machine has
+// these addresses.
+func (r *Reconciler) gain(ctx context.Context, take *Takeover, now []netip.Addr, look bool) *Takeover {
+	targets := r.targets(r.steadied(), now)
 	if len(targets) == 0 {
 		return take
 	}
@@ -98,7 +127,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 		take = NewTakeover(nil)
 	}
 	take.Add(targets)
-	return r.takeOver(ctx, take, false)
+	return r.takeOver(ctx, take, look)
 }
 
 // yield forgets every session, as one who has just come: a client that comes back
@@ -138,14 +167,25 @@ func forgetting(want Config, keys []wgkey.Public) Plan {
 // takeOver plays one round of a takeover, and returns it unless it is over. Before the
 // first one what is known of the device has to do: looking takes time.
 func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *Takeover {
+	if !r.mayKick(ctx, take) {
+		return take.still(r.c.Now())
+	}
+	if !take.Due(r.c.Now()) {
+		return take
+	}
+	if !look {
+		r.cutShort()
+	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
 			return
 		}
 		if want, ok := r.want(); ok {
 			plan := take.Round(want, &r.dev.have, r.c.Now())
-			r.sib.tried(plan, r.c.Now())
-			r.do(ctx, plan)
+			r.sib.tried(plan, r.steadied())
+			for _, part := range inParts(plan) {
+				r.do(ctx, part)
+			}
 		}
 	})
 	if !take.Over() {
@@ -156,10 +196,12 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 }
 
 // mirror lets what was seen here count beside what siblings say.
-func (r *Reconciler) mirror(now time.Time) {
+func (r *Reconciler) mirror() {
 	r.mu.Lock()
+	r.steady()
 	seen, next := r.activity.Since(r.mirrored)
 	r.mirrored = next
+	now := r.c.Now()
 	r.mu.Unlock()
 	if len(seen) == 0 {
 		return
@@ -214,9 +256,10 @@ func (r *Reconciler) stray(ctx context.Context) {
 }
 
 func (r *Reconciler) strays() []wgkey.Public {
+	now := r.steadied()
 	r.sib.mu.Lock()
 	defer r.sib.mu.Unlock()
-	return r.sib.carry.Stray(&r.dev.have, r.c.Now())
+	return r.sib.carry.Stray(&r.dev.have, now)
 }
 
 // withTurn does something with the device, unless ctx ends before it is its turn.

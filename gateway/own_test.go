@@ -15,11 +15,15 @@ import (
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
 	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/transport/memtransport"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-// rtt is how far away clients are.
-const rtt = 30 * time.Millisecond
+// rtt is how far away clients are, and chat how often siblings talk at most.
+const (
+	rtt  = 30 * time.Millisecond
+	chat = 100 * time.Millisecond
+)
 
 var floating = netip.MustParseAddr("203.0.113.10")
 
@@ -45,10 +49,12 @@ type street struct {
 	plane  *gatewaytest.Plane
 	houses [2]*house
 	at     atomic.Int32 // where the floating address is; -1: nowhere
+	clocks [2]*wall
 }
 
-// onStreet runs test in a bubble with a location of n peers.
-func onStreet(t *testing.T, n int, test func(t *testing.T, s *street)) {
+// onStreet runs test in a bubble with a location of n peers. tune changes what the
+// gateways are made of.
+func onStreet(t *testing.T, n int, test func(t *testing.T, s *street), tune ...func(i int, c *gateway.ReconcilerConfig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		s := &street{t: t, plane: gatewaytest.NewPlane()}
@@ -61,16 +67,22 @@ func onStreet(t *testing.T, n int, test func(t *testing.T, s *street)) {
 			d := memdevice.New()
 			h := &house{id: id, owns: make(chan []netip.Addr, 1)}
 			h.bench = newBench(t, s.plane, id, d)
-			r, err := gateway.NewReconciler(gateway.ReconcilerConfig{
+			s.clocks[i] = &wall{up: time.Now().Add(-time.Duration(i+1) * time.Hour)}
+			c := gateway.ReconcilerConfig{
 				ID: id, Location: office, Device: owner{d, h.owns}, Plane: h.link, Trace: h.steps.trace(),
-			})
+				Now: s.clocks[i].now, Boot: s.clocks[i], Synced: s.clocks[i].synced,
+			}
+			for _, t := range tune {
+				t(i, &c)
+			}
+			r, err := gateway.NewReconciler(c)
 			require.NoError(t, err)
 			h.Reconciler = r
 			h.start()
 			d.OnKick(func(p gateway.Peer) { s.kicked(i, p) })
 			s.houses[i] = h
 		}
-		end := converse(t, s.houses[0].Reconciler, s.houses[1].Reconciler)
+		end := s.converse()
 		s.move(0)
 		test(t, s)
 		end()
@@ -80,38 +92,23 @@ func onStreet(t *testing.T, n int, test func(t *testing.T, s *street)) {
 	})
 }
 
-// converse lets two gateways talk, until the end.
-func converse(t *testing.T, a, b *gateway.Reconciler) (end func()) {
-	t.Helper()
-	ctx, cancel := context.WithCancel(t.Context())
-	toA, toB := make(chan gateway.Note), make(chan gateway.Note)
-	talk := func(r *gateway.Reconciler, with gateway.ID, in, out chan gateway.Note) {
-		var said iter.Seq[gateway.Note] = func(yield func(gateway.Note) bool) {
-			for {
-				select {
-				case n := <-in:
-					if !yield(n) {
-						return
-					}
-				case <-ctx.Done():
-					return
-				}
-			}
-		}
-		for n, err := range r.Talk(ctx, with, said) {
-			if err != nil {
-				return
-			}
-			select {
-			case out <- n.Clone():
-			case <-ctx.Done():
-				return
-			}
-		}
+// converse lets the two gateways talk, until the end.
+func (s *street) converse() (stop func()) {
+	ctx, cancel := context.WithCancel(s.t.Context())
+	end := func(i int) memtransport.End {
+		return memtransport.End{ID: s.houses[i].id, Talker: about{s.houses[i].Reconciler}, Now: s.clocks[i].now}
 	}
-	go talk(a, "gw2", toA, toB)
-	go talk(b, "gw1", toB, toA)
+	p := memtransport.NewPair(end(0), end(1))
+	go func() { _ = p.Talk(ctx, office) }()
 	return cancel
+}
+
+// about is the one location of a gateway.
+type about struct{ *gateway.Reconciler }
+
+// Talk implements gateway.Talker.
+func (a about) Talk(ctx context.Context, _ gateway.LocationID, with gateway.ID, in iter.Seq[gateway.Note]) iter.Seq2[gateway.Note, error] {
+	return a.Reconciler.Talk(ctx, with, in)
 }
 
 // move moves the floating address.
@@ -129,7 +126,7 @@ func (s *street) move(to int) {
 // kicked is what a client does who gets an initiation from the gateway that has the
 // floating address.
 func (s *street) kicked(at int, p gateway.Peer) {
-	if int(s.at.Load()) != at || p.Endpoint != home {
+	if int(s.at.Load()) != at || p.Endpoint != home || s.clocks[at].refused(p.Key, s.clocks[1-at]) {
 		return
 	}
 	time.AfterFunc(rtt, func() {
@@ -141,7 +138,7 @@ func (s *street) kicked(at int, p gateway.Peer) {
 
 // session is a handshake between a client and a gateway, and a keepalive.
 func (s *street) session(at int, key wgkey.Public) {
-	s.houses[at].device.Hear(key, memdevice.Traffic{Rx: 32 + 148, Tx: 92, Handshake: time.Now(), Endpoint: home})
+	s.houses[at].device.Hear(key, memdevice.Traffic{Rx: 32 + 148, Tx: 92, Handshake: s.clocks[at].now(), Endpoint: home})
 }
 
 // carried says how many peers have a session at each gateway.
@@ -281,6 +278,28 @@ func TestATakeoverEndsWithTheAddress(t *testing.T) {
 			require.False(t, p.Endpoint.IsValid())
 			require.Zero(t, p.Keepalive)
 		}
+	})
+}
+
+// proves P13: of two gateways that had the address at once the one that keeps it gets
+// the clients of the other, although no address comes to it.
+func TestWhoKeepsTheAddressGetsTheClients(t *testing.T) {
+	onStreet(t, 20, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		s.at.Store(1) // who announces it last, is reached
+		s.houses[1].owns <- []netip.Addr{floating}
+		s.houses[0].after(10 * time.Second)
+		require.Equal(t, [2]int{0, 20}, s.sessions())
+		s.at.Store(0)
+		s.houses[1].owns <- nil
+		s.houses[0].after(chat + rtt + 20*time.Millisecond)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].after(time.Minute)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].converged()
 	})
 }
 

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,11 @@ type ProcessConfig struct {
 	Trace   func(at LocationID) Trace // nil: none
 	Memory  Memory                    // as in ReconcilerConfig
 	Boot    BootClock                 // as in ReconcilerConfig
+	Synced  func() bool               // as in ReconcilerConfig
+	Guard   func(Clocks) error        // as in ReconcilerConfig
+	// OnOwn and OnYield are as in ReconcilerConfig, for each location by itself.
+	OnOwn   func(ctx context.Context, at LocationID, owned []netip.Addr)
+	OnYield func(ctx context.Context, at LocationID)
 }
 
 var _ Talker = (*Process)(nil)
@@ -249,11 +255,18 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 		return
 	}
 	defer p.release(s.at, d)
-	r, err := NewReconciler(ReconcilerConfig{
+	rc := ReconcilerConfig{
 		ID: p.c.ID, Location: s.at, Device: d, Plane: p.c.Plane,
 		Poll: p.c.Poll, Version: p.c.Version, Now: p.c.Now, Log: p.c.Log, Trace: p.c.Trace(s.at),
-		Memory: p.c.Memory, Boot: p.c.Boot,
-	})
+		Memory: p.c.Memory, Boot: p.c.Boot, Synced: p.c.Synced, Guard: p.c.Guard,
+	}
+	if p.c.OnOwn != nil {
+		rc.OnOwn = func(ctx context.Context, owned []netip.Addr) { p.c.OnOwn(ctx, s.at, owned) }
+	}
+	if p.c.OnYield != nil {
+		rc.OnYield = func(ctx context.Context) { p.c.OnYield(ctx, s.at) }
+	}
+	r, err := NewReconciler(rc)
 	p.mu.Lock()
 	s.r, s.err = r, err
 	if err == nil {

@@ -31,6 +31,24 @@ type ReconcilerConfig struct {
 	// Boot tells how old things are when Now's clock is set; required with Memory.
 	// nil: Now's clock alone does.
 	Boot BootClock
+	// Synced tells whether the machine's system says that it keeps the wall clock
+	// right, as with NTP; runstate.Clock does. It is called often, from several
+	// goroutines. nil: it does not say so.
+	Synced func() bool
+	// Guard says of the clocks that are known, just before handshakes are started with
+	// clients of other gateways, why they are not to be; nil means Clocks.Fit.
+	Guard func(Clocks) error
+	// OnOwn is called when a floating address of the location has come to the machine,
+	// after handshakes were begun with those who are to be taken over; owned are all
+	// that it has, in order, and the callee's. OnYield is called when the last one has
+	// gone, after the sessions were forgotten, and when the location has no floating
+	// addresses any more, which takes no session. Either may be nil. They are called in
+	// order, one at a time, and hold up nothing, so what passed while one took its time
+	// is left out: the next call is for what is then. An address that went and came back
+	// meanwhile is no news. ctx ends with Run, which waits for them, and calls none by
+	// ending. They may call methods of the Reconciler, but not Run.
+	OnOwn   func(ctx context.Context, owned []netip.Addr)
+	OnYield func(ctx context.Context)
 }
 
 // Reconciler makes one Device be what a ControlPlane wants for one location,
@@ -46,7 +64,7 @@ type Reconciler struct {
 	dev     enforcing
 
 	wake  signal // the desired state changed
-	moved signal // so did what an Owner has to know
+	moved signal // what an Owner has to know changed
 	news  signal // there is something to report at once
 	seen  signal // there is something to report, soon
 
@@ -61,9 +79,11 @@ type Reconciler struct {
 	since    time.Time     // when the present stream was begun; zero: there is none
 	looked   time.Time     // when the last look at the device ended
 	took     time.Duration // and how long it took
+	cut      func()        // ends the look that is under way; nil: there is none
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
+	placed   Interface    // what an Owner has to know
 	owned    []netip.Addr // the floating addresses that the machine has
 	mirrored uint64       // what of activity the siblings' Carrying has
 	kept     *Config      // what to resume from, after the first look
@@ -73,7 +93,11 @@ type Reconciler struct {
 	saved   uint64    // the edits of activity that Memory has
 	amnesia bool      // the last call of Memory failed
 
-	sib *siblings
+	sib   *siblings
+	hooks *hooks
+
+	began   time.Time     // by Now
+	refused atomic.Uint64 // takeovers that the clock was not fit for
 
 	keep *keeping // where what is told is kept; nil: nowhere
 }
@@ -116,6 +140,7 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		activity: NewActivity(c.ID),
 		link:     errors.New("gateway: not asked yet"),
 	}
+	r.began, r.hooks = c.Now(), newHooks(c)
 	r.notifier, _ = c.Device.(Notifier)
 	return r, nil
 }
@@ -141,6 +166,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.remember(ctx) })
 	wg.Go(func() { r.landlord(ctx) })
 	wg.Go(func() { r.stray(ctx) })
+	wg.Go(func() { r.hooks.run(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil

@@ -46,8 +46,17 @@ func (r *Reconciler) steady() {
 	case by.Abs() >= jump:
 		r.log.Warn("the clock was set; when peers were heard is moved with it", "by", by)
 		r.activity.Shift(by)
+		r.sib.shift(by)
 		r.origin = is
 	}
+}
+
+// steadied is what the wall clock shows, once what was seen is as old as it is.
+func (r *Reconciler) steadied() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.steady()
+	return r.c.Now().Round(0)
 }
 
 // remember has what was heard remembered when it changed, until ctx ends.

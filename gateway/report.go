@@ -77,6 +77,7 @@ func (r *Reconciler) send(ctx context.Context, s Status) error {
 func (r *Reconciler) compose(full bool, accepted uint64) (Status, uint64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.steady()
 	s := r.status
 	s.Epoch, s.Version, s.Full, s.Restored = r.epoch, r.c.Version, full, r.restored
 	s.Failed, s.Drift = slices.Clone(s.Failed), slices.Clone(s.Drift)

@@ -40,6 +40,8 @@ type Note struct {
 	Isolated bool
 	// Applied is Status.Applied.
 	Applied Revision
+	// Clock is what the gateway's wall clock showed when it said this.
+	Clock Reading
 }
 
 // Talker is a gateway as its siblings see it; what carries its words to them is a

@@ -25,17 +25,22 @@ type siblings struct {
 	known   map[ID]*sibling
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
+	shed    signal        // one of them has let go of an address
 }
 
 // sibling is one of them.
 type sibling struct {
-	end  context.CancelCauseFunc // of its conversation; nil: there is none
-	last Note                    // without Seen
-	at   time.Time               // when it was said
+	talk  *conversation // nil: there is none
+	last  Note          // without Seen
+	at    time.Time     // when it was said
+	clock heardClock
 }
 
+// conversation is one that goes on, or is about to be over.
+type conversation struct{ end context.CancelCauseFunc }
+
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
 }
 
 // tell has all conversations look for something to tell.
@@ -63,37 +68,57 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 		one = &sibling{}
 		s.known[with] = one
 	}
-	if one.end != nil {
-		one.end(ErrReplaced)
+	if one.talk != nil {
+		one.talk.end(ErrReplaced)
 	}
-	one.end = cancel
+	mine := &conversation{end: cancel}
+	one.talk = mine
 	return inner, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		cancel(nil)
-		if context.Cause(inner) != ErrReplaced { //nolint:errorlint // it is what was put in
-			one.end = nil
+		if one.talk == mine {
+			one.talk = nil
 		}
 	}
 }
 
-// hear takes in what a sibling says. It speaks for itself only.
-func (s *siblings) hear(with ID, n Note, now time.Time) {
+// hear takes in what a sibling says. It speaks for itself only, and not of what is yet
+// to be. up is the time by a clock that nobody sets.
+func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 	for i := range n.Seen {
-		n.Seen[i].By = with
+		v := &n.Seen[i]
+		v.By, v.Heard, v.Handshake = with, earlier(v.Heard, now), earlier(v.Handshake, now)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n.Full {
-		s.carry.Drop(with, now)
-	}
-	s.carry.Note(now, n.Seen...)
-	n.Seen = nil
 	one := s.known[with]
 	if one == nil {
 		return // it is no sibling any more
 	}
+	if n.Full {
+		s.carry.Replace(now, with, n.Seen...)
+	} else {
+		s.carry.Note(now, n.Seen...)
+	}
+	n.Seen = nil
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+		s.shed.set()
+	}
 	one.last, one.at = n, now
+	if !n.Clock.Wall.IsZero() {
+		one.clock = hearClock(n.Clock, now, up)
+	}
+}
+
+// shift moves all instants with the wall clock, which was set by so much.
+func (s *siblings) shift(by time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Shift(by)
+	for _, one := range s.known {
+		shift(&one.at, by)
+	}
 }
 
 // dismiss forgets whom the update u takes away, which led to next.
@@ -119,8 +144,8 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 		if slices.ContainsFunc(list, func(o Sibling) bool { return o.ID == id }) {
 			continue
 		}
-		if one.end != nil {
-			one.end(ErrUnknown)
+		if one.talk != nil {
+			one.talk.end(ErrUnknown)
 		}
 		delete(s.known, id)
 		s.carry.Drop(id, now)
@@ -152,7 +177,7 @@ func (r *Reconciler) Talk(ctx context.Context, with ID, in iter.Seq[Note]) iter.
 				if inner.Err() != nil {
 					return
 				}
-				r.sib.hear(with, n, r.c.Now())
+				r.sib.hear(with, n, r.steadied(), r.up())
 			}
 		}()
 		var g gossip
@@ -198,10 +223,12 @@ func (r *Reconciler) lull(ctx context.Context, heard, changed <-chan struct{}) e
 
 // note is what to tell now.
 func (r *Reconciler) note(g *gossip, full bool) Note {
-	now := r.c.Now()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.steady()
+	now := r.c.Now().Round(0)
 	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n.Clock = Reading{Wall: now, At: now, Synced: r.synced()}
 	seen, _ := r.activity.Since(0)
 	if full {
 		n.Seen = g.full(seen, now)

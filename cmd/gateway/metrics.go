@@ -12,6 +12,8 @@ type metrics struct {
 	cores   *cores
 
 	linked, ready, applied, failed, drifts *prometheus.Desc
+
+	ahead, synced, fit, refused *prometheus.Desc // of the clock
 }
 
 func newMetrics(p *gateway.Process, c *cores) *metrics {
@@ -23,6 +25,11 @@ func newMetrics(p *gateway.Process, c *cores) *metrics {
 		applied: prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
 		failed:  prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
 		drifts:  prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
+
+		ahead:   prometheus.NewDesc("holdfast_gateway_clock_ahead_seconds", "How far the clock is ahead of those of siblings; 0 if none is known.", at, nil),
+		synced:  prometheus.NewDesc("holdfast_gateway_clock_synchronised", "1 if the system says that it keeps the clock right.", at, nil),
+		fit:     prometheus.NewDesc("holdfast_gateway_clock_fit", "0 if the clock keeps the gateway from taking over clients of siblings.", at, nil),
+		refused: prometheus.NewDesc("holdfast_gateway_takeovers_refused_total", "Takeovers that the clock was not fit for.", at, nil),
 	}
 }
 
@@ -42,13 +49,22 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			continue
 		}
 		s := r.Status()
-		ready := 0.0
-		if s.Ready {
-			ready = 1
-		}
-		gauge(m.ready, ready, string(at))
+		gauge(m.ready, yes(s.Ready), string(at))
 		gauge(m.applied, float64(s.Applied.Number), string(at))
 		gauge(m.failed, float64(len(s.Failed)), string(at))
 		out <- prometheus.MustNewConstMetric(m.drifts, prometheus.CounterValue, float64(s.Drifts), string(at))
+		clocks := r.Clocks()
+		ahead, known := clocks.Ahead()
+		gauge(m.ahead, ahead.Seconds(), string(at))
+		gauge(m.synced, yes(clocks.Synced), string(at))
+		gauge(m.fit, yes(!known || clocks.Fit() == nil), string(at))
+		out <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(r.Refused()), string(at))
 	}
+}
+
+func yes(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

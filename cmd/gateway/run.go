@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/cmd/internal/daemon"
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/gateway/runstate"
 	"github.com/holdfastvpn/holdfast/gateway/snapshot"
 	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/transport"
@@ -116,6 +117,10 @@ func newProcess(
 	if err != nil {
 		return nil, err
 	}
+	var synced func() bool // nil: nobody knows
+	if clock, ok := boot.(*runstate.Clock); ok {
+		synced = clock.Synced
+	}
 	return gateway.NewProcess(gateway.ProcessConfig{
 		ID:      id,
 		Plane:   cores.pool,
@@ -125,6 +130,7 @@ func newProcess(
 		Log:     log,
 		Memory:  memory,
 		Boot:    boot,
+		Synced:  synced,
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
 			process, err := deviceCommand(o)
 			if err != nil {

@@ -53,6 +53,7 @@ func talkCases(open talkOpener) iter.Seq2[string, func(testing.TB)] {
 			{"who talks about what crosses", talkWho},
 			{"a note of any size crosses as one", talkCrowd},
 			{"ages are right, whatever clocks say", talkAges},
+			{"what a wall clock showed crosses as it was", talkClock},
 			{"who does not listen holds up nobody, and is told less often", talkSlow},
 			{"it ends with its context, at both ends", talkEnds},
 			{"a cut ends it at both ends, and is no reason of a gateway", talkCut},
@@ -103,17 +104,24 @@ func (t *talking) end() error {
 // until waits for what has to become true of a Sibling.
 func (s *Sibling) until(tb testing.TB, otherwise string, is func() bool) {
 	tb.Helper()
-	late := time.NewTimer(soon)
+	if !s.within(soon, is) {
+		tb.Fatalf("%s within %v", otherwise, soon)
+	}
+}
+
+// within waits for something to become true of a Sibling, and says whether it did.
+func (s *Sibling) within(patience time.Duration, is func() bool) bool {
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		changed := s.Changed()
 		if is() {
-			return
+			return true
 		}
 		select {
 		case <-changed:
 		case <-late.C:
-			tb.Fatalf("%s within %v", otherwise, soon)
+			return false
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/gateway/gatewaytest"
@@ -166,6 +167,7 @@ func TestTalkSuiteFindsFaults(t *testing.T) {
 		who       = "who talks about what crosses"
 		crowd     = "a note of any size crosses as one"
 		ages      = "ages are right, whatever clocks say"
+		clock     = "what a wall clock showed crosses as it was"
 		slow      = "who does not listen holds up nobody, and is told less often"
 		ends      = "it ends with its context, at both ends"
 		cut       = "a cut ends it at both ends, and is no reason of a gateway"
@@ -243,7 +245,15 @@ func TestTalkSuiteFindsFaults(t *testing.T) {
 				}
 			}}
 		}},
-		{sin: "instants cross", notice: []string{ages}, ends: func(near, far *gatewaytest.TalkEnd) { near.Now, far.Now = nil, nil }},
+		{sin: "the wall clock is an instant like others", notice: []string{clock}, talker: func(t gateway.Talker) gateway.Talker {
+			return distortedTalk{Talker: t, hears: func(n gateway.Note) gateway.Note {
+				if !n.Clock.Wall.IsZero() && n.Clock.Wall.Sub(n.Clock.At).Abs() > time.Hour {
+					n.Clock.Wall = n.Clock.At
+				}
+				return n
+			}}
+		}},
+		{sin: "instants cross", notice: []string{ages, clock}, ends: func(near, far *gatewaytest.TalkEnd) { near.Now, far.Now = nil, nil }},
 		{sin: "one location is taken for another", notice: []string{who, slow, replaced}, talker: func(t gateway.Talker) gateway.Talker {
 			return distortedTalk{Talker: t, at: func(at gateway.LocationID) gateway.LocationID {
 				if at == "home" {

@@ -227,11 +227,40 @@ func talkAges(tb testing.TB, open talkOpener) {
 	}
 }
 
+// talkClock is about who wants to know how far two clocks are apart.
+func talkClock(tb testing.TB, open talkOpener) {
+	const ahead, ago = 400 * 24 * time.Hour, 10 * time.Second
+	clocks := map[gateway.ID]func() time.Time{
+		"gw1": func() time.Time { return time.Now().Round(0).Add(ahead) },
+		"gw2": func() time.Time { return time.Now().Round(0) },
+	}
+	shown := map[gateway.ID]time.Time{}
+	note := func(id gateway.ID) gateway.Note {
+		at := clocks[id]().Add(-ago)
+		shown[id] = at
+		return gateway.Note{Full: true, Clock: gateway.Reading{Wall: at, At: at, Synced: id == "gw2"}}
+	}
+	near, far := newLines(note("gw1"), gateway.Note{}), newLines(note("gw2"), gateway.Note{})
+	open(tb, TalkEnd{ID: "gw1", Talker: near, Now: clocks["gw1"]}, TalkEnd{ID: "gw2", Talker: far, Now: clocks["gw2"]}).begin(tb, "office")
+	for _, c := range []struct {
+		by, to gateway.ID
+		l      *lines
+	}{{"gw1", "gw2", far}, {"gw2", "gw1", near}} {
+		got := c.l.next(tb).Clock
+		require.Less(tb, got.Wall.Sub(shown[c.by]).Abs(), time.Millisecond, "what the clock of %s showed", c.by)
+		require.InDelta(tb, ago.Seconds(), clocks[c.to]().Sub(got.At).Seconds(), 3, "when, by the clock of %s, in seconds", c.to)
+		require.Equal(tb, c.by == "gw2", got.Synced)
+		require.Zero(tb, c.l.next(tb).Clock, "nothing is nothing")
+	}
+}
+
 func talkSlow(tb testing.TB, open talkOpener) {
 	const (
 		peers = 2000 // in each note: together more than lies in buffers on the way
 		times = 40
 		most  = 15
+
+		moment = 5 * time.Millisecond // for what should not happen
 	)
 	for way := range 2 {
 		c := newCouple(tb, open)
@@ -249,7 +278,7 @@ func talkSlow(tb testing.TB, open talkOpener) {
 			said := e.from.Said("office", e.toID)
 			e.from.See(list...)
 			e.caughtUp(tb, "home") // on the same link
-			e.from.moment(func() bool { return e.from.Said("office", e.toID) > said })
+			e.from.within(moment, func() bool { return e.from.Said("office", e.toID) > said })
 		}
 		said := e.from.Said("office", e.toID) - before
 		require.LessOrEqual(tb, said, most, "notes are kept for who does not listen, %s", e.direction)
@@ -258,23 +287,6 @@ func talkSlow(tb testing.TB, open talkOpener) {
 		other.caughtUp(tb, "office")
 		e.to.Deaf("office", false)
 		e.caughtUp(tb, "office")
-	}
-}
-
-// moment gives something a moment to happen that should not.
-func (s *Sibling) moment(is func() bool) {
-	late := time.NewTimer(5 * time.Millisecond)
-	defer late.Stop()
-	for {
-		changed := s.Changed()
-		if is() {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			return
-		}
 	}
 }
 

@@ -41,3 +41,8 @@ func (c *Clock) Since() time.Duration {
 	d, _ := uptime() // it worked when c was made
 	return d
 }
+
+// Synced says whether the kernel says that its wall clock is kept right, by NTP for
+// instance: for gateway.ReconcilerConfig. An emulated machine whose clock is that of its
+// host says no, as does one whose clock was just set by hand.
+func (c *Clock) Synced() bool { return synced() }

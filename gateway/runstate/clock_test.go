@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/holdfastvpn/holdfast/gateway/runstate"
 )
@@ -31,4 +32,14 @@ func TestTheMachinesClock(t *testing.T) {
 	up := time.Duration(seconds * float64(time.Second))
 	require.GreaterOrEqual(t, up, before.Truncate(10*time.Millisecond)-10*time.Millisecond)
 	require.LessOrEqual(t, up, after)
+}
+
+// What the kernel says depends on the machine; that it is asked, and may be, does not.
+func TestTheKernelIsAskedOfItsClock(t *testing.T) {
+	c, err := runstate.OpenClock()
+	require.NoError(t, err)
+	var state unix.Timex
+	code, err := unix.Adjtimex(&state)
+	require.NoError(t, err)
+	require.Equal(t, code != unix.TIME_ERROR && state.Status&unix.STA_UNSYNC == 0, c.Synced())
 }

@@ -23,6 +23,7 @@ func try(r Requirement) *MissingError {
 		Nftables:        {tryNftables, fixNftables},
 		KernelWireGuard: {tryWireGuard, fixWireGuard},
 		Netem:           {tryNetem, fixNetem},
+		Keepalived:      {tryKeepalived, fixKeepalived},
 	}
 	t, ok := tests[r]
 	if !ok {
@@ -127,4 +128,17 @@ func tryWireGuard() error {
 
 func fixWireGuard(error) string {
 	return "load the module (as root: modprobe wireguard) or take a kernel of 5.6 or newer with CONFIG_WIREGUARD; without it, user-space WireGuard works"
+}
+
+// tryKeepalived looks for the daemon, and for what its example asks the gateway with.
+func tryKeepalived() error {
+	_, err := Command("keepalived")
+	if err == nil {
+		_, err = Command("curl")
+	}
+	return err
+}
+
+func fixKeepalived(error) string {
+	return "as root: apt-get install --no-install-recommends keepalived curl (other systems: the packages of these names)"
 }

@@ -86,6 +86,7 @@ func (p *Pair) tell(ctx context.Context, at gateway.LocationID, from, to End, in
 		}
 		n = n.Clone()
 		shift := to.now().Sub(from.now())
+		n.Clock.At = moved(n.Clock.At, shift)
 		for i := range n.Seen {
 			s := &n.Seen[i]
 			s.By, s.Heard, s.Handshake = from.ID, moved(s.Heard, shift), moved(s.Handshake, shift)

@@ -27,8 +27,9 @@ func note(n int, now time.Time) gateway.Note {
 	now = now.Round(0)
 	out := gateway.Note{
 		Full: true, Ready: true, Applied: gateway.Revision{Epoch: 1 << 63, Number: 77},
-		Owns: []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
-		Seen: make([]gateway.Sighting, n),
+		Owns:  []netip.Addr{netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("2001:db8::7")},
+		Seen:  make([]gateway.Sighting, n),
+		Clock: gateway.Reading{Wall: now.Add(-time.Hour), At: now.Add(-time.Millisecond), Synced: true},
 	}
 	for i := range out.Seen {
 		p := gatewaytest.Peer(i + 1)
@@ -54,6 +55,9 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 		}
 		n := gateway.Note{Full: half(), Ready: half(), Isolated: half()}
 		n.Applied = gateway.Revision{Epoch: random.Uint64(), Number: random.Uint64()}
+		if half() {
+			n.Clock = gateway.Reading{Wall: sent.Add(time.Duration(random.Int64N(int64(100 * 365 * 24 * time.Hour)))), At: instant(), Synced: half()}
+		}
 		ends := []netip.AddrPort{
 			{}, netip.MustParseAddrPort("192.0.2.1:0"), netip.MustParseAddrPort("[fe80::1%eth0]:51820"),
 			netip.MustParseAddrPort("[::ffff:192.0.2.1]:7"), netip.AddrPortFrom(netip.Addr{}, 7),
@@ -70,11 +74,13 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 		require.NoError(t, err)
 		got, err := siblingrpc.ParseNote(bytes.TrimPrefix(b, []byte("before")), "gw", received)
 		require.NoError(t, err)
+		instants := []*time.Time{&n.Clock.At}
 		for i := range n.Seen {
-			for _, at := range []*time.Time{&n.Seen[i].Heard, &n.Seen[i].Handshake} {
-				if !at.IsZero() {
-					*at = at.Add(received.Sub(sent))
-				}
+			instants = append(instants, &n.Seen[i].Heard, &n.Seen[i].Handshake)
+		}
+		for _, at := range instants {
+			if !at.IsZero() {
+				*at = at.Add(received.Sub(sent))
 			}
 		}
 		alike(t, n, got)

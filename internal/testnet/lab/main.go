@@ -113,7 +113,16 @@ func choose(names []string) ([]Scenario, error) {
 		}
 		out = append(out, scenarios()[i])
 	}
+	slices.SortStableFunc(out, func(a, b Scenario) int { return first(a) - first(b) })
 	return out, nil
+}
+
+// first is 0 for what others are held against, and has to be played before them.
+func first(s Scenario) int {
+	if s.Name == baseline {
+		return 0
+	}
+	return 1
 }
 
 // listing is a line a scenario.
@@ -147,6 +156,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if o.kernel {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
+	if o.has(func(s Scenario) bool { return s.Keepalived }) {
+		needs = append(needs, testnet.Keepalived)
+	}
 	if err := settle(); err != nil {
 		return unfit(stderr, err)
 	}
@@ -161,15 +173,22 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return unfit(stderr, hint(err))
 	}
 	if o.crowded() {
-		return alone(ctx, args, stdout, stderr)
+		return alone(ctx, o, args, stdout, stderr)
 	}
 	o.clock = clockWall
 	if c, ok := os.LookupEnv(clockEnv); ok {
 		o.clock = c
 	}
 	code := exitOK
+	var base Result // of baseline
 	for _, s := range o.scenarios {
 		r := play(ctx, s, o, backend, log)
+		if s.Keepalived {
+			r.against(base)
+		}
+		if s.Name == baseline {
+			base = r
+		}
 		if !r.OK {
 			code = exitFailed
 		}
@@ -188,6 +207,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	return code
 }
+
+// has says whether such a scenario is to be played.
+func (o options) has(such func(Scenario) bool) bool { return slices.ContainsFunc(o.scenarios, such) }
 
 // play runs a scenario as often as asked, and stops at the first run that fails.
 func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {
@@ -209,6 +231,11 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 		if err != nil {
 			r.Error = fmt.Sprintf("run %d of %d (repeat it with -seed %d): %v", i+1, o.runs, seed, err)
 			break
+		}
+	}
+	if r.Error == "" && s.Judge != nil && o.runs >= many {
+		if err := s.Judge(Series{Clock: o.clock, Line: o.line, Metrics: &m}); err != nil {
+			r.Error = fmt.Sprintf("%d runs, each of them right (repeat them with -runs %d -seed %d): %v", o.runs, o.runs, o.seed, err)
 		}
 	}
 	r.OK = r.Error == ""

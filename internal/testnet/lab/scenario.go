@@ -19,10 +19,25 @@ type Scenario struct {
 	Limit    time.Duration // of one run, on a perfect network
 	// Processes says that it runs the daemons, as processes.
 	Processes bool
-	Lossless  string // why it cannot be right where packets are lost; "": it can
+	// Keepalived says that it runs keepalived on the gateways.
+	Keepalived bool
+	Lossless   string // why it cannot be right where packets are lost; "": it can
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
+	// Judge says what is wrong with the figures of a series of at least that many
+	// runs, of which each was right; nil: each run has said all.
+	Judge func(s Series) error
+}
+
+// many is how many runs make a series whose figures can be judged.
+const many = 20
+
+// Series is what many runs of a scenario measured.
+type Series struct {
+	Clock   string
+	Line    line
+	Metrics *Metrics
 }
 
 // Run is one run of a scenario.
@@ -39,7 +54,9 @@ type Run struct {
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
 	return []Scenario{
-		twoGateways(), noReset(), drift(), refused(), floatingAddress(), failover(), failoverIdle(), pingPong(),
+		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
+		vanilla(), failover(), failoverNAT(), failoverIPv6(), failback(), twoOwners(), roaming(),
+		coreDownFailover(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}

@@ -5,7 +5,7 @@
 // What two gateways of a location say to each other. It grants and revokes nothing.
 // Who is there, the link knows: no message says it.
 //
-// Instants do not cross. A note has ages, as of when it was sent, and what the sender's
+// Instants do not cross, but for what a wall clock shows. A note has ages, as of when it was sent, and what the sender's
 // clock for spans said then, so that a note which took its time makes nothing look
 // younger than it is.
 //

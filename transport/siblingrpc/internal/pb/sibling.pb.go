@@ -7,7 +7,7 @@
 // What two gateways of a location say to each other. It grants and revokes nothing.
 // Who is there, the link knows: no message says it.
 //
-// Instants do not cross. A note has ages, as of when it was sent, and what the sender's
+// Instants do not cross, but for what a wall clock shows. A note has ages, as of when it was sent, and what the sender's
 // clock for spans said then, so that a note which took its time makes nothing look
 // younger than it is.
 //
@@ -412,8 +412,10 @@ type Note struct {
 	Isolated bool      `protobuf:"varint,3,opt,name=isolated,proto3" json:"isolated,omitempty"`
 	Applied  *Revision `protobuf:"bytes,4,opt,name=applied,proto3" json:"applied,omitempty"`
 	// Floating addresses: 4 or 16 bytes, with a zone after them.
-	Owns          [][]byte   `protobuf:"bytes,5,rep,name=owns,proto3" json:"owns,omitempty"`
-	Seen          *Sightings `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
+	Owns [][]byte   `protobuf:"bytes,5,rep,name=owns,proto3" json:"owns,omitempty"`
+	Seen *Sightings `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
+	// What the sender's wall clock showed. Absent: it does not say.
+	Clock         *Reading `protobuf:"bytes,20,opt,name=clock,proto3" json:"clock,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +492,77 @@ func (x *Note) GetSeen() *Sightings {
 	return nil
 }
 
+func (x *Note) GetClock() *Reading {
+	if x != nil {
+		return x.Clock
+	}
+	return nil
+}
+
+// Reading is what a wall clock showed.
+type Reading struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Microseconds since 1970, right or wrong: the one instant that crosses as it is.
+	Wall uint64 `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`
+	// How long ago it showed that, in microseconds and one more; 0: it is not said.
+	Age uint64 `protobuf:"varint,2,opt,name=age,proto3" json:"age,omitempty"`
+	// The sender's system says that it keeps the clock right.
+	Synchronised  bool `protobuf:"varint,3,opt,name=synchronised,proto3" json:"synchronised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Reading) Reset() {
+	*x = Reading{}
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Reading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Reading) ProtoMessage() {}
+
+func (x *Reading) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Reading.ProtoReflect.Descriptor instead.
+func (*Reading) Descriptor() ([]byte, []int) {
+	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Reading) GetWall() uint64 {
+	if x != nil {
+		return x.Wall
+	}
+	return 0
+}
+
+func (x *Reading) GetAge() uint64 {
+	if x != nil {
+		return x.Age
+	}
+	return 0
+}
+
+func (x *Reading) GetSynchronised() bool {
+	if x != nil {
+		return x.Synchronised
+	}
+	return false
+}
+
 // Sightings are what the sender saw of peers, in columns: the n-th of each is of the
 // n-th peer. A column is as long as keys say, or empty if there is nothing but zeros
 // in it. Ages are in microseconds and one more; 0 is never.
@@ -510,7 +583,7 @@ type Sightings struct {
 
 func (x *Sightings) Reset() {
 	*x = Sightings{}
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +595,7 @@ func (x *Sightings) String() string {
 func (*Sightings) ProtoMessage() {}
 
 func (x *Sightings) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +608,7 @@ func (x *Sightings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sightings.ProtoReflect.Descriptor instead.
 func (*Sightings) Descriptor() ([]byte, []int) {
-	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{8}
+	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Sightings) GetKeys() []byte {
@@ -605,14 +678,19 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\x02at\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x02at\"8\n" +
 	"\bRevision\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\xde\x01\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x92\x02\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
 	"\bisolated\x18\x03 \x01(\bR\bisolated\x127\n" +
 	"\aapplied\x18\x04 \x01(\v2\x1d.holdfast.sibling.v1.RevisionR\aapplied\x12#\n" +
 	"\x04owns\x18\x05 \x03(\fB\x0f\xbaH\f\x92\x01\t\x10\x80\b\"\x04z\x02\x18@R\x04owns\x122\n" +
-	"\x04seen\x18\x06 \x01(\v2\x1e.holdfast.sibling.v1.SightingsR\x04seen\"\xd3\x01\n" +
+	"\x04seen\x18\x06 \x01(\v2\x1e.holdfast.sibling.v1.SightingsR\x04seen\x122\n" +
+	"\x05clock\x18\x14 \x01(\v2\x1c.holdfast.sibling.v1.ReadingR\x05clock\"f\n" +
+	"\aReading\x12%\n" +
+	"\x04wall\x18\x01 \x01(\x04B\x11\xbaH\x0e2\f\x18\xff\xbf\xcd\xe3́\x91\xc2\x03 \x00R\x04wall\x12\x10\n" +
+	"\x03age\x18\x02 \x01(\x04R\x03age\x12\"\n" +
+	"\fsynchronised\x18\x03 \x01(\bR\fsynchronised\"\xd3\x01\n" +
 	"\tSightings\x12\x1d\n" +
 	"\x04keys\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\bR\x04keys\x12\x1f\n" +
 	"\x05heard\x18\x02 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80 R\x05heard\x12'\n" +
@@ -635,7 +713,7 @@ func file_holdfast_sibling_v1_sibling_proto_rawDescGZIP() []byte {
 	return file_holdfast_sibling_v1_sibling_proto_rawDescData
 }
 
-var file_holdfast_sibling_v1_sibling_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_holdfast_sibling_v1_sibling_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_holdfast_sibling_v1_sibling_proto_goTypes = []any{
 	(*TalkRequest)(nil),  // 0: holdfast.sibling.v1.TalkRequest
 	(*TalkResponse)(nil), // 1: holdfast.sibling.v1.TalkResponse
@@ -645,24 +723,26 @@ var file_holdfast_sibling_v1_sibling_proto_goTypes = []any{
 	(*Sent)(nil),         // 5: holdfast.sibling.v1.Sent
 	(*Revision)(nil),     // 6: holdfast.sibling.v1.Revision
 	(*Note)(nil),         // 7: holdfast.sibling.v1.Note
-	(*Sightings)(nil),    // 8: holdfast.sibling.v1.Sightings
+	(*Reading)(nil),      // 8: holdfast.sibling.v1.Reading
+	(*Sightings)(nil),    // 9: holdfast.sibling.v1.Sightings
 }
 var file_holdfast_sibling_v1_sibling_proto_depIdxs = []int32{
-	2, // 0: holdfast.sibling.v1.TalkRequest.open:type_name -> holdfast.sibling.v1.Open
-	3, // 1: holdfast.sibling.v1.TalkRequest.words:type_name -> holdfast.sibling.v1.Words
-	3, // 2: holdfast.sibling.v1.TalkResponse.words:type_name -> holdfast.sibling.v1.Words
-	4, // 3: holdfast.sibling.v1.Words.part:type_name -> holdfast.sibling.v1.Part
-	7, // 4: holdfast.sibling.v1.Part.note:type_name -> holdfast.sibling.v1.Note
-	5, // 5: holdfast.sibling.v1.Part.sent:type_name -> holdfast.sibling.v1.Sent
-	6, // 6: holdfast.sibling.v1.Note.applied:type_name -> holdfast.sibling.v1.Revision
-	8, // 7: holdfast.sibling.v1.Note.seen:type_name -> holdfast.sibling.v1.Sightings
-	0, // 8: holdfast.sibling.v1.SiblingService.Talk:input_type -> holdfast.sibling.v1.TalkRequest
-	1, // 9: holdfast.sibling.v1.SiblingService.Talk:output_type -> holdfast.sibling.v1.TalkResponse
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	2,  // 0: holdfast.sibling.v1.TalkRequest.open:type_name -> holdfast.sibling.v1.Open
+	3,  // 1: holdfast.sibling.v1.TalkRequest.words:type_name -> holdfast.sibling.v1.Words
+	3,  // 2: holdfast.sibling.v1.TalkResponse.words:type_name -> holdfast.sibling.v1.Words
+	4,  // 3: holdfast.sibling.v1.Words.part:type_name -> holdfast.sibling.v1.Part
+	7,  // 4: holdfast.sibling.v1.Part.note:type_name -> holdfast.sibling.v1.Note
+	5,  // 5: holdfast.sibling.v1.Part.sent:type_name -> holdfast.sibling.v1.Sent
+	6,  // 6: holdfast.sibling.v1.Note.applied:type_name -> holdfast.sibling.v1.Revision
+	9,  // 7: holdfast.sibling.v1.Note.seen:type_name -> holdfast.sibling.v1.Sightings
+	8,  // 8: holdfast.sibling.v1.Note.clock:type_name -> holdfast.sibling.v1.Reading
+	0,  // 9: holdfast.sibling.v1.SiblingService.Talk:input_type -> holdfast.sibling.v1.TalkRequest
+	1,  // 10: holdfast.sibling.v1.SiblingService.Talk:output_type -> holdfast.sibling.v1.TalkResponse
+	10, // [10:11] is the sub-list for method output_type
+	9,  // [9:10] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_sibling_v1_sibling_proto_init() }
@@ -676,7 +756,7 @@ func file_holdfast_sibling_v1_sibling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_sibling_v1_sibling_proto_rawDesc), len(file_holdfast_sibling_v1_sibling_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
