@@ -38,6 +38,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.mu.Lock()
 		r.owned = nil
 		r.mu.Unlock()
+		r.sib.away(false)
 		r.hooks.set(nil)
 		r.sib.tell()
 	}
@@ -91,6 +92,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	before := r.owned
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
+	r.sib.away(len(now) == 0)
 	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
@@ -179,7 +181,9 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 			return
 		}
 		if want, ok := r.want(); ok {
-			for _, part := range inParts(take.Round(want, &r.dev.have, r.c.Now())) {
+			plan := take.Round(want, &r.dev.have, r.c.Now())
+			r.sib.tried(plan, r.steadied())
+			for _, part := range inParts(plan) {
 				r.do(ctx, part)
 			}
 		}
@@ -206,6 +210,21 @@ func (r *Reconciler) mirror() {
 	r.sib.carry.Note(now, seen...)
 	r.sib.mu.Unlock()
 	r.sib.tell()
+}
+
+// away notes whether the machine has none of the floating addresses. A process that
+// begins without one finds sessions of before: the address went while nobody looked.
+func (s *siblings) away(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Away(is)
+}
+
+// tried has those wait to be let go of whom a plan kicks.
+func (s *siblings) tried(p Plan, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Tried(p, now)
 }
 
 func (r *Reconciler) targets(now time.Time, owned []netip.Addr) []Target {
