@@ -36,8 +36,8 @@ type Note struct {
 	Owns []netip.Addr
 	// Ready is Status.Ready.
 	Ready bool
-	// Isolated says that the gateway hears of no core.
-	Isolated bool
+	// Isolated and Stalled are those of Status.
+	Isolated, Stalled bool
 	// Applied is Status.Applied.
 	Applied Revision
 }

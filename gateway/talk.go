@@ -29,9 +29,10 @@ type siblings struct {
 
 // sibling is one of them.
 type sibling struct {
+	account
+
 	end  context.CancelCauseFunc // of its conversation; nil: there is none
 	last Note                    // without Seen
-	at   time.Time               // when it was said
 }
 
 func newSiblings(self ID) *siblings {
@@ -60,7 +61,7 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 	defer s.mu.Unlock()
 	one := s.known[with]
 	if one == nil {
-		one = &sibling{}
+		one = &sibling{account: account{id: with}}
 		s.known[with] = one
 	}
 	if one.end != nil {
@@ -93,7 +94,19 @@ func (s *siblings) hear(with ID, n Note, now time.Time) {
 	if one == nil {
 		return // it is no sibling any more
 	}
-	one.last, one.at = n, now
+	one.last = n
+	one.hear(n, time.Now())
+}
+
+// accounts is what siblings say of themselves.
+func (s *siblings) accounts() []account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]account, 0, len(s.known))
+	for _, one := range s.known {
+		list = append(list, one.account)
+	}
+	return list
 }
 
 // dismiss forgets whom the update u takes away, which led to next.
@@ -202,6 +215,7 @@ func (r *Reconciler) note(g *gossip, full bool) Note {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n.Isolated, n.Stalled = r.status.Isolated, r.status.Stalled
 	seen, _ := r.activity.Since(0)
 	if full {
 		n.Seen = g.full(seen, now)

@@ -11,18 +11,20 @@ type metrics struct {
 	process *gateway.Process
 	cores   *cores
 
-	linked, ready, applied, failed, drifts *prometheus.Desc
+	linked, ready, isolated, stalled, applied, failed, drifts *prometheus.Desc
 }
 
 func newMetrics(p *gateway.Process, c *cores) *metrics {
 	at := []string{"location"}
 	return &metrics{
 		process: p, cores: c,
-		linked:  prometheus.NewDesc("holdfast_gateway_cores", "Cores that are linked.", nil, nil),
-		ready:   prometheus.NewDesc("holdfast_gateway_ready", "1 if the location's interface is up and configured.", at, nil),
-		applied: prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
-		failed:  prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
-		drifts:  prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
+		linked:   prometheus.NewDesc("holdfast_gateway_cores", "Cores that are linked.", nil, nil),
+		ready:    prometheus.NewDesc("holdfast_gateway_ready", "1 if the location's interface is up and configured, and no sibling is better off.", at, nil),
+		isolated: prometheus.NewDesc("holdfast_gateway_isolated", "1 if no core that knows what is so was heard for 10 s.", at, nil),
+		stalled:  prometheus.NewDesc("holdfast_gateway_stalled", "1 if an update has waited for more than 1 s to be applied.", at, nil),
+		applied:  prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
+		failed:   prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
+		drifts:   prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
 	}
 }
 
@@ -42,13 +44,19 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 			continue
 		}
 		s := r.Status()
-		ready := 0.0
-		if s.Ready {
-			ready = 1
-		}
-		gauge(m.ready, ready, string(at))
+		gauge(m.ready, one(s.Ready), string(at))
+		gauge(m.isolated, one(s.Isolated), string(at))
+		gauge(m.stalled, one(s.Stalled), string(at))
 		gauge(m.applied, float64(s.Applied.Number), string(at))
 		gauge(m.failed, float64(len(s.Failed)), string(at))
 		out <- prometheus.MustNewConstMetric(m.drifts, prometheus.CounterValue, float64(s.Drifts), string(at))
 	}
+}
+
+// one is 1 for what is so.
+func one(is bool) float64 {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -917,7 +917,10 @@ type Status struct {
 	// Who saw the peers of those sightings, in this part, that do not say.
 	By string `protobuf:"bytes,12,opt,name=by,proto3" json:"by,omitempty"`
 	// The configuration is one that was kept.
-	Restored      bool `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
+	Restored bool `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
+	// No core was heard for a while, and updates wait to be applied.
+	Isolated      bool `protobuf:"varint,30,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	Stalled       bool `protobuf:"varint,31,opt,name=stalled,proto3" json:"stalled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1039,6 +1042,20 @@ func (x *Status) GetBy() string {
 func (x *Status) GetRestored() bool {
 	if x != nil {
 		return x.Restored
+	}
+	return false
+}
+
+func (x *Status) GetIsolated() bool {
+	if x != nil {
+		return x.Isolated
+	}
+	return false
+}
+
+func (x *Status) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
 	}
 	return false
 }
@@ -1359,7 +1376,7 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\blocation\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x12\x1d\n" +
 	"\x05clock\x18\x03 \x01(\fB\a\xbaH\x04z\x02h\x10R\x05clock\x12\"\n" +
-	"\x04sent\x18\x04 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x04sent\"\x93\x04\n" +
+	"\x04sent\x18\x04 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x04sent\"\xc9\x04\n" +
 	"\x06Status\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x127\n" +
 	"\aapplied\x18\x02 \x01(\v2\x1d.holdfast.gateway.v1.RevisionR\aapplied\x129\n" +
@@ -1377,7 +1394,9 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	" \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\abackend\x12\"\n" +
 	"\aversion\x18\v \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\aversion\x12\x18\n" +
 	"\x02by\x18\f \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x02by\x12\x1a\n" +
-	"\brestored\x18\r \x01(\bR\brestored\"g\n" +
+	"\brestored\x18\r \x01(\bR\brestored\x12\x1a\n" +
+	"\bisolated\x18\x1e \x01(\bR\bisolated\x12\x18\n" +
+	"\astalled\x18\x1f \x01(\bR\astalled\"g\n" +
 	"\aProblem\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\fB\n" +
 	"\xbaH\a\xd8\x01\x01z\x02h R\x03key\x12\x1c\n" +
