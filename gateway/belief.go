@@ -89,7 +89,7 @@ func believeConfigure(s *State, f Fields, i Interface) {
 		{FieldAddrs, func() { s.Interface.Addrs = i.Addrs }},
 		{FieldFilter, func() {
 			s.Interface.Masquerade, s.Interface.Destinations = i.Masquerade, i.Destinations
-			s.Interface.Isolated, s.Filtered = i.Isolated, true
+			s.Interface.Isolated, s.Interface.Inner, s.Filtered = i.Isolated, i.Inner, true
 		}},
 		{FieldForwarding, func() { s.Forwarding = true }},
 		{FieldUp, func() { s.Up = true }},

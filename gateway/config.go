@@ -37,9 +37,22 @@ type Interface struct {
 	// Nobody here moves them: keepalived, a cloud or a routing daemon does.
 	Floating []netip.Addr
 	// Masquerade lists the sources, masked and in order, whose packets get the
-	// gateway's own address when they leave by another interface. None: their
-	// addresses are kept, and the network behind has to route back.
+	// gateway's own address, or that in Inner, when they leave by another interface.
+	// None: their addresses are kept, and the network behind has to route back.
 	Masquerade []netip.Prefix
+	// Inner are the location's addresses towards the network behind that move
+	// between its gateways as Floating do, in order, one of each family at most.
+	// What is in Masquerade gets the one of its family in place of the gateway's own
+	// address, whether the machine has it at the moment or not:
+	//
+	//   - connections of TCP go on when another gateway takes over: it never saw how
+	//     they began, and gives their packets the same address and port.
+	//   - what arrives for such an address, and belongs to nothing known, is dropped:
+	//     a refusal would end a connection that the client's next packet makes known.
+	//     Whoever begins something (a SYN, an echo request) is heard as elsewhere.
+	//   - when an address leaves the machine, what is known of its connections is
+	//     forgotten: they go on elsewhere, and may come back.
+	Inner []netip.Addr
 	// Destinations are the networks beyond the interface that peers may exchange
 	// packets with, masked and in order; none: all. Where there are some:
 	//

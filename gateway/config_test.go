@@ -66,6 +66,21 @@ func TestValidate(t *testing.T) {
 			func(c *gateway.Config) { c.Interface.Addrs = prefixes("10.20.0.1/16", "::1/128") },
 			func(c *gateway.Config) { c.Interface.Addrs = prefixes("10.20.0.1/16", "::ffff:10.0.0.1/112") },
 		},
+		"Interface.Inner[0]": {
+			func(c *gateway.Config) { c.Interface.Inner = make([]netip.Addr, 1) },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("fd60::9%eth0") },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("::ffff:10.60.0.9") },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("127.0.0.2") },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("10.20.0.9") },
+			func(c *gateway.Config) {
+				c.Interface.Inner, c.Interface.Floating, c.Interface.Mark = addrs("192.0.2.9"), addrs("192.0.2.9"), 1
+			},
+		},
+		"Interface.Inner[1]": {
+			func(c *gateway.Config) { c.Interface.Inner = addrs("10.60.0.9", "10.60.0.9") },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("fd60::9", "10.60.0.9") },
+			func(c *gateway.Config) { c.Interface.Inner = addrs("10.60.0.9", "10.60.0.10") },
+		},
 		"Peers[0].Key": {
 			func(c *gateway.Config) { c.Peers[0].Key = wgkey.Public{} },
 			func(c *gateway.Config) { c.Peers[0].Key = c.Interface.Key.Public() },
@@ -216,6 +231,7 @@ func TestValuesKnowEveryField(t *testing.T) {
 	c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
 	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16"), true
 	c.Interface.Floating = []netip.Addr{netip.MustParseAddr("198.51.100.10")}
+	c.Interface.Inner = []netip.Addr{netip.MustParseAddr("10.60.0.10")}
 
 	i := c.Interface
 	for f := range reflect.TypeFor[gateway.Interface]().Fields() {
@@ -272,4 +288,12 @@ func unshared(t *testing.T, at string, a, b reflect.Value) {
 		}
 	default:
 	}
+}
+
+func addrs(list ...string) []netip.Addr {
+	out := make([]netip.Addr, len(list))
+	for i, s := range list {
+		out[i] = netip.MustParseAddr(s)
+	}
+	return out
 }

@@ -41,7 +41,8 @@ type Owner interface {
 	// order: at once, and whenever that changes; who is slow gets the newest only.
 	// An address counts when it can be sent from, so not while IPv6 still looks
 	// whether somebody else has it. By the time it is told, what WireGuard sends
-	// leaves from there. The channel is never closed; ctx ends the watching. It is
+	// leaves from there. Where addresses are forgotten that leave (Interface.Inner),
+	// it is done as long as somebody is told. The channel is never closed; ctx ends the watching. It is
 	// called for each Interface anew, and beside everything else: it is the one
 	// method of a Device that another goroutine may call.
 	Own(ctx context.Context, i Interface) <-chan []netip.Addr

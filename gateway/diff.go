@@ -157,7 +157,8 @@ func differing(want Interface, have State) Fields {
 
 // sameFilter compares what the filter table is made of.
 func sameFilter(want, have Interface) bool {
-	return same(want.Masquerade, have.Masquerade) && same(want.Destinations, have.Destinations) && want.Isolated == have.Isolated
+	return same(want.Masquerade, have.Masquerade) && same(want.Destinations, have.Destinations) &&
+		want.Isolated == have.Isolated && slices.Equal(want.Inner, have.Inner)
 }
 
 // sameSource compares what is sent from where. A new mark takes it along.

@@ -386,6 +386,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 		},
 		"Interface.Isolated": func(c *gateway.Config) { c.Interface.Isolated = true },
 		"Interface.Floating": func(c *gateway.Config) { c.Interface.Floating = nil },
+		"Interface.Inner":    func(c *gateway.Config) { c.Interface.Inner = nil },
 		"Peer.Key":           func(c *gateway.Config) { c.Peers[0].Key = wgkey.Public{1} },
 		"Peer.Preshared":     func(c *gateway.Config) { c.Peers[0].Preshared = gatewaytest.PresharedKey(9) },
 		"Peer.AllowedIPs":    func(c *gateway.Config) { c.Peers[0].AllowedIPs = c.Peers[0].AllowedIPs[:1] },
@@ -416,6 +417,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 	full := gatewaytest.Config(2)
 	full.Interface.Mark = 7
 	full.Interface.Floating = []netip.Addr{netip.MustParseAddr("198.51.100.10")}
+	full.Interface.Inner = []netip.Addr{netip.MustParseAddr("10.60.0.10")}
 	d := memdevice.New()
 	round(t, d, full)
 	for _, typ := range []reflect.Type{

@@ -57,6 +57,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 			}
 		case now := <-owns:
 			take = r.own(ctx, take, now)
+			tick.Reset(glance) // a look right now would see nothing, and be in the way
 		case <-round:
 			take = r.takeOver(ctx, take, true)
 		}
@@ -68,7 +69,7 @@ func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Mark: i.Mark, Port: i.Port}
+	return Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover
@@ -136,12 +137,17 @@ func forgetting(want Config, keys []wgkey.Public) Plan {
 // takeOver plays one round of a takeover, and returns it unless it is over. Before the
 // first one what is known of the device has to do: looking takes time.
 func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *Takeover {
+	if !take.Due(r.c.Now()) {
+		return take
+	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
 			return
 		}
 		if want, ok := r.want(); ok {
-			r.do(ctx, take.Round(want, &r.dev.have, r.c.Now()))
+			for _, part := range inParts(take.Round(want, &r.dev.have, r.c.Now())) {
+				r.do(ctx, part)
+			}
 		}
 	})
 	if !take.Over() {

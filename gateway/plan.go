@@ -52,7 +52,7 @@ const (
 	FieldMark                          // Interface.Mark
 	FieldMTU                           // Interface.MTU
 	FieldAddrs                         // Interface.Addrs
-	FieldFilter                        // Interface.Masquerade, Destinations and Isolated, and the MSS clamp
+	FieldFilter                        // Interface.Masquerade, Inner, Destinations and Isolated, and the MSS clamp
 	FieldForwarding                    // forwarding in the network namespace
 	FieldUp                            // administratively up
 	FieldSource                        // what WireGuard sends leaves from those of Interface.Floating that the machine has

@@ -18,13 +18,13 @@ type State struct {
 	// Backend names the WireGuard at work: "kernel", "userspace" or "memory".
 	Backend string
 	// Interface is as in Config: Addrs, Masquerade and Destinations in order.
-	// Masquerade, Destinations and Isolated are what our filter table asks for,
-	// when it is whole; Floating is what was configured last by this handle, or
+	// Masquerade, Inner, Destinations and Isolated are what our filter table asks
+	// for, when it is whole; Floating is what was configured last by this handle, or
 	// what the rules of the machine tell of it.
 	Interface Interface
 	// Filtered says that our filter table is there and exactly as Interface
-	// asks: MSS clamp, masquerading of Interface.Masquerade, and nothing passes
-	// that Interface.Destinations and Isolated keep out.
+	// asks: MSS clamp, masquerading of Interface.Masquerade by Interface.Inner, and
+	// nothing passes that Interface.Destinations and Isolated keep out.
 	Filtered bool
 	// Forwarding says that the network namespace forwards packets of every
 	// address family in Interface.Addrs.

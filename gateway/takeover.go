@@ -43,6 +43,7 @@ const kernel = "kernel"
 type Takeover struct {
 	waiting []Target // in order
 	flying  []flight
+	silent  []mute
 	up      int
 	left    int
 }
@@ -53,6 +54,7 @@ type flight struct {
 
 	tried  int
 	before time.Time // the handshake that the device had when it was tried
+	rx     uint64    // and what it had received
 	began  time.Time // when it was tried last
 }
 
@@ -84,14 +86,23 @@ func (t *Takeover) Up() int { return t.up }
 // Left is said with Up.
 func (t *Takeover) Left() int { return t.left }
 
-// Over says that nobody is left to be tried, and nobody's answer is waited for.
-func (t *Takeover) Over() bool { return len(t.waiting) == 0 && len(t.flying) == 0 }
+// Over says that nobody is left to be tried or to be spoken to, and nobody's answer is
+// waited for.
+func (t *Takeover) Over() bool {
+	return len(t.waiting) == 0 && len(t.flying) == 0 && len(t.silent) == 0
+}
+
+// Due says that Round may have something to do that is worth looking at the device for.
+func (t *Takeover) Due(now time.Time) bool {
+	return len(t.waiting)+len(t.flying) > 0 || slices.ContainsFunc(t.silent, func(m mute) bool { return m.due(now) })
+}
 
 // Round returns what to do now: whom to try, given what the device is to be and
 // what it has. A peer that is not in want is left out, as is one that has come by
 // itself. Peers that the device has a session of, and those that are tried again, are
 // removed and set before, since WireGuard would not begin a handshake else; so are all
-// in user space, where that costs next to nothing.
+// in user space, where that costs next to nothing. Who has answered and says nothing is
+// kicked only, and so spoken to.
 func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
 	var again []flight
 	busy, busyAgain := 0, 0 // handshakes under way, and those of them that are not the first
@@ -108,6 +119,7 @@ func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
 		switch {
 		case there && !have.Handshake.IsZero() && !have.Handshake.Equal(f.before):
 			t.up++
+			t.hush(f, have, now)
 			return true
 		case !there && now.Sub(f.began) >= slot, f.spent(now):
 			t.left++
@@ -121,6 +133,7 @@ func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
 		return false
 	})
 	var p stages
+	t.nudge(&p, s, now)
 	for _, f := range again {
 		count(f, -1) // it is given up
 		if busyAgain >= retries || busy >= window {
@@ -166,10 +179,10 @@ func (t *Takeover) try(p *stages, want Config, s *State, f flight, now time.Time
 	if f.tried > 0 || there && !have.Handshake.IsZero() || s.Backend != kernel {
 		p.removes = append(p.removes, Step{Verb: Remove, Peer: Peer{Key: row.Key}})
 		p.sets = append(p.sets, Step{Verb: Set, Peer: row})
-		have.Handshake = time.Time{}
+		have.Handshake, have.Rx = time.Time{}, 0
 	}
 	p.kicks = append(p.kicks, Step{Verb: Kick, Peer: Peer{Key: row.Key, Endpoint: f.place(), Keepalive: row.Keepalive}})
-	f.tried, f.before, f.began = f.tried+1, have.Handshake, now
+	f.tried, f.before, f.rx, f.began = f.tried+1, have.Handshake, have.Rx, now
 	t.flying = append(t.flying, f)
 	return true
 }
@@ -187,6 +200,28 @@ func (f *flight) place() netip.AddrPort {
 type stages struct{ removes, sets, kicks Plan }
 
 func (o *stages) plan() Plan { return slices.Concat(o.removes, o.sets, o.kicks) }
+
+// inParts cuts what Round returns, so that those who come first are not kicked only when
+// all others are set: in user space, and for those with an old session, that is most of
+// the work.
+func inParts(p Plan) []Plan {
+	const most = 16 // peers
+	if len(p) == 0 || p[0].Verb == Kick {
+		return []Plan{p}
+	}
+	at := map[wgkey.Public]int{}
+	for _, step := range p {
+		if step.Verb == Kick {
+			at[step.Peer.Key] = len(at) / most
+		}
+	}
+	parts := make([]Plan, (len(at)+most-1)/most)
+	for _, step := range p {
+		n := at[step.Peer.Key]
+		parts[n] = append(parts[n], step)
+	}
+	return parts
+}
 
 func findState(peers []PeerState, key wgkey.Public) (PeerState, bool) {
 	if i, ok := findPeerState(peers, key); ok {

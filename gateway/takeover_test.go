@@ -78,7 +78,7 @@ func (a *air) round(take *gateway.Takeover, pause time.Duration) gateway.Plan {
 			return false
 		}
 		if a.begun[r.key].Equal(r.began) { // else it is of a handshake that was given up
-			a.device.Hear(r.key, memdevice.Traffic{Rx: 92, Tx: 180, Handshake: r.at})
+			a.device.Hear(r.key, memdevice.Traffic{Rx: 92 + 32, Tx: 180, Handshake: r.at}) // and it goes on sending
 		}
 		return true
 	})

@@ -91,6 +91,9 @@ func (i Interface) validate() error {
 		if err == nil {
 			err = validatePrefixes("Destinations", i.Destinations)
 		}
+		if err == nil {
+			err = validateInner(i)
+		}
 	}
 	if err == nil {
 		return nil
@@ -121,21 +124,47 @@ func validateAddrs(addrs []netip.Prefix) *FieldError {
 // validateFloating wants addresses that a client can send to. Without a mark there
 // would be no telling which packets are to leave from them.
 func validateFloating(i Interface) *FieldError {
-	for n, a := range i.Floating {
-		field := fmt.Sprintf("Floating[%d]", n)
+	if err := validateMoving("Floating", i.Floating, i.Addrs); err != nil {
+		return err
+	}
+	if len(i.Floating) > 0 && i.Mark == 0 {
+		return &FieldError{"Mark", "is 0: floating addresses need one, by which their packets are known"}
+	}
+	return nil
+}
+
+// validateInner wants addresses of which it is clear which one a packet gets.
+func validateInner(i Interface) *FieldError {
+	if err := validateMoving("Inner", i.Inner, i.Addrs); err != nil {
+		return err
+	}
+	for n, a := range i.Inner {
+		field := fmt.Sprintf("Inner[%d]", n)
+		switch {
+		case n > 0 && i.Inner[n-1].Is4() == a.Is4():
+			return &FieldError{field, fmt.Sprintf("is %v, a second one of its family: packets can get one only", a)}
+		case slices.Contains(i.Floating, a):
+			return &FieldError{field, fmt.Sprintf("is %v, which is in Floating: clients dial that one", a)}
+		}
+	}
+	return nil
+}
+
+// validateMoving wants addresses, in order and outside of the tunnel, that one host
+// has at a time and others can reach.
+func validateMoving(name string, list []netip.Addr, tunnel []netip.Prefix) *FieldError {
+	for n, a := range list {
+		field := fmt.Sprintf("%s[%d]", name, n)
 		switch {
 		case !a.IsValid() || a.Is4In6() || a.Zone() != "":
 			return &FieldError{field, fmt.Sprintf("is %v: want an address without a zone", a)}
 		case a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.IsLinkLocalUnicast():
 			return &FieldError{field, fmt.Sprintf("is %v: want an address of one host that others can reach", a)}
-		case n > 0 && i.Floating[n-1].Compare(a) >= 0:
+		case n > 0 && list[n-1].Compare(a) >= 0:
 			return &FieldError{field, fmt.Sprintf("is %v, which is out of order, or there twice: Config.Canonical sorts", a)}
-		case slices.ContainsFunc(i.Addrs, func(p netip.Prefix) bool { return p.Contains(a) }):
+		case slices.ContainsFunc(tunnel, func(p netip.Prefix) bool { return p.Contains(a) }):
 			return &FieldError{field, fmt.Sprintf("is %v, which is inside the tunnel", a)}
 		}
-	}
-	if len(i.Floating) > 0 && i.Mark == 0 {
-		return &FieldError{"Mark", "is 0: floating addresses need one, by which their packets are known"}
 	}
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 // IsZero says whether i asks for no interface at all.
 func (i Interface) IsZero() bool {
 	return i.Key.IsZero() && i.Port == 0 && len(i.Addrs) == 0 && i.MTU == 0 && i.Mark == 0 &&
-		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated && len(i.Floating) == 0
+		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated && len(i.Floating) == 0 && len(i.Inner) == 0
 }
 
 // Equal says whether both ask for the same. An empty list is no list.
@@ -21,7 +21,7 @@ func (i Interface) Equal(other Interface) bool {
 	return i.Key == other.Key && i.Port == other.Port && i.MTU == other.MTU && i.Mark == other.Mark &&
 		slices.Equal(i.Addrs, other.Addrs) && slices.Equal(i.Masquerade, other.Masquerade) &&
 		slices.Equal(i.Destinations, other.Destinations) && i.Isolated == other.Isolated &&
-		slices.Equal(i.Floating, other.Floating)
+		slices.Equal(i.Floating, other.Floating) && slices.Equal(i.Inner, other.Inner)
 }
 
 // String tells all but the key.
@@ -32,14 +32,13 @@ func (i Interface) String() string {
 		fmt.Fprintf(&b, ", mark %#x", i.Mark)
 	}
 	if len(i.Floating) > 0 {
-		text := make([]string, len(i.Floating))
-		for n, a := range i.Floating {
-			text[n] = a.String()
-		}
-		fmt.Fprintf(&b, ", floating %s", strings.Join(text, ","))
+		fmt.Fprintf(&b, ", floating %s", list(i.Floating))
 	}
 	if len(i.Masquerade) > 0 {
 		fmt.Fprintf(&b, ", masquerade %s", list(i.Masquerade))
+	}
+	if len(i.Inner) > 0 {
+		fmt.Fprintf(&b, ", inner %s", list(i.Inner))
 	}
 	if len(i.Destinations) > 0 {
 		fmt.Fprintf(&b, ", destinations %s", list(i.Destinations))
@@ -138,6 +137,7 @@ func (i Interface) clone() Interface {
 	i.Masquerade = slices.Clone(i.Masquerade)
 	i.Destinations = slices.Clone(i.Destinations)
 	i.Floating = slices.Clone(i.Floating)
+	i.Inner = slices.Clone(i.Inner)
 	return i
 }
 
@@ -154,11 +154,8 @@ func (c Config) Canonical() Config {
 	c = c.Clone()
 	slices.SortFunc(c.Interface.Addrs, netip.Prefix.Compare)
 	c.Interface.Addrs = slices.Compact(c.Interface.Addrs)
-	for n, a := range c.Interface.Floating {
-		c.Interface.Floating[n] = a.Unmap()
-	}
-	slices.SortFunc(c.Interface.Floating, netip.Addr.Compare)
-	c.Interface.Floating = slices.Compact(c.Interface.Floating)
+	c.Interface.Floating = unmapped(c.Interface.Floating)
+	c.Interface.Inner = unmapped(c.Interface.Inner)
 	c.Interface.Masquerade = masked(c.Interface.Masquerade)
 	c.Interface.Destinations = masked(c.Interface.Destinations)
 	for i := range c.Peers {
@@ -185,6 +182,15 @@ func masked(list []netip.Prefix) []netip.Prefix {
 	return slices.Compact(list)
 }
 
+// unmapped writes IPv4 as such, sorts and compacts in place.
+func unmapped(list []netip.Addr) []netip.Addr {
+	for i, a := range list {
+		list[i] = a.Unmap()
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list)
+}
+
 func comparePeers(a, b Peer) int { return a.Key.Compare(b.Key) }
 
 func findPeer(peers []Peer, key wgkey.Public) (int, bool) {
@@ -195,13 +201,13 @@ func findPeerState(peers []PeerState, key wgkey.Public) (int, bool) {
 	return slices.BinarySearchFunc(peers, key, func(p PeerState, k wgkey.Public) int { return p.Key.Compare(k) })
 }
 
-// list joins prefixes for people.
-func list(prefixes []netip.Prefix) string {
-	if len(prefixes) == 0 {
+// list joins prefixes or addresses for people.
+func list[T fmt.Stringer](all []T) string {
+	if len(all) == 0 {
 		return "none"
 	}
-	text := make([]string, len(prefixes))
-	for i, p := range prefixes {
+	text := make([]string, len(all))
+	for i, p := range all {
 		text[i] = p.String()
 	}
 	return strings.Join(text, ",")

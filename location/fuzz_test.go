@@ -67,6 +67,7 @@ func (s *source) location() location.Location {
 	l.Destinations, l.Isolated = list(s, s.prefix), s.byte()%2 == 1
 	l.ClientKeepalive = time.Duration(int64(binary.BigEndian.Uint64(s.take(8))))
 	l.Floating = list(s, s.addr)
+	l.InnerFloating = list(s, s.addr)
 	return l.WithDefaults()
 }
 

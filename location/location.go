@@ -36,8 +36,9 @@ type Inner string
 
 // The ways in which the network behind can see peers.
 const (
-	// SNAT gives packets of peers the gateway's own address there, so that
-	// answers find the gateway that sent them. The zero Inner is SNAT.
+	// SNAT gives packets of peers the gateway's own address there, or the one in
+	// InnerFloating, so that answers find the gateway that sent them. The zero Inner
+	// is SNAT.
 	SNAT Inner = "snat"
 	// Routed keeps the addresses of peers: the network behind has to route the
 	// location's Networks to the gateway that carries them.
@@ -81,6 +82,13 @@ type Location struct { //nolint:recvcheck // only Stamp writes
 	Mark uint32
 	// Inner is how the network behind sees peers.
 	Inner Inner
+	// InnerFloating are the addresses towards the network behind that move between
+	// the gateways as Floating do, and together with them: one of each family at
+	// most, none of them inside Networks. With SNAT, packets of peers have the one
+	// of their family for a source, whichever gateway they come by, so that
+	// connections go on when another one takes over. With Routed, the network behind
+	// routes Networks to them. None: gateways use addresses of their own.
+	InnerFloating []netip.Addr
 
 	// Destinations are the networks beyond the tunnel that peers may exchange
 	// packets with, masked, each once, DestinationsMax at most; none: all. The
@@ -159,6 +167,7 @@ func (l Location) Clone() Location {
 	l.Gateway = slices.Clone(l.Gateway)
 	l.Reserved = slices.Clone(l.Reserved)
 	l.Floating = slices.Clone(l.Floating)
+	l.InnerFloating = slices.Clone(l.InnerFloating)
 	l.DNS = slices.Clone(l.DNS)
 	l.Search = slices.Clone(l.Search)
 	l.AllowedIPs = slices.Clone(l.AllowedIPs)

@@ -31,7 +31,7 @@ func (l Location) WithDefaults() Location {
 // that is wrong. It knows nothing of other locations.
 func (l Location) Validate() error {
 	for _, check := range []func(Location) *FieldError{
-		checkTexts, checkNetworks, checkGateway, checkReserved, checkFloating, checkNumbers, checkClient, checkReach, checkKey,
+		checkTexts, checkNetworks, checkGateway, checkReserved, checkFloating, checkInner, checkNumbers, checkClient, checkReach, checkKey,
 	} {
 		if err := check(l); err != nil {
 			return err
@@ -135,15 +135,41 @@ func checkFloating(l Location) *FieldError {
 	if n := len(l.Floating); n > FloatingMax {
 		return fieldf("Floating", "are %d: give at most %d", n, FloatingMax)
 	}
-	for i, a := range l.Floating {
-		if reason := floats(a); reason != "" {
-			return fieldf(at("Floating", i), "%s %s", a, reason)
+	return checkMoving(l, "Floating", l.Floating, "clients reach from outside")
+}
+
+// checkInner wants addresses that move with others, and of which it is clear which
+// one a packet gets.
+func checkInner(l Location) *FieldError {
+	if len(l.InnerFloating) > 0 && len(l.Floating) == 0 {
+		return fieldf("InnerFloating", "move with Floating, of which there are none: give those, too, or leave these out")
+	}
+	if err := checkMoving(l, "InnerFloating", l.InnerFloating, "the network behind reaches"); err != nil {
+		return err
+	}
+	for i, a := range l.InnerFloating {
+		if j := slices.IndexFunc(l.InnerFloating[:i], func(b netip.Addr) bool { return a.Is4() == b.Is4() }); j >= 0 {
+			return fieldf(at("InnerFloating", i), "%s is a second one of its family, after %s: give one of each at most", a, l.InnerFloating[j])
 		}
-		if j := slices.Index(l.Floating[:i], a); j >= 0 {
-			return fieldf(at("Floating", i), "%s is there already, as Floating[%d]: leave one out", a, j)
+		if slices.Contains(l.Floating, a) {
+			return fieldf(at("InnerFloating", i), "%s is in Floating, where clients dial: give an address of the network behind", a)
+		}
+	}
+	return nil
+}
+
+// checkMoving wants addresses that one machine has at a time, each once, and none
+// inside the tunnel.
+func checkMoving(l Location, field string, list []netip.Addr, who string) *FieldError {
+	for i, a := range list {
+		if reason := floats(a); reason != "" {
+			return fieldf(at(field, i), "%s %s", a, reason)
+		}
+		if j := slices.Index(list[:i], a); j >= 0 {
+			return fieldf(at(field, i), "%s is there already, as %s[%d]: leave one out", a, field, j)
 		}
 		if n, inside := l.network(a); inside {
-			return fieldf(at("Floating", i), "%s is inside %s, and so inside the tunnel: give an address that clients reach from outside", a, n)
+			return fieldf(at(field, i), "%s is inside %s, and so inside the tunnel: give an address that %s", a, n, who)
 		}
 	}
 	return nil

@@ -93,6 +93,17 @@ var refused = map[string][]struct {
 		{"Floating[1]", floating("192.0.2.1", "fd01::9"), "inside fd01::/64"},
 		{"Floating", func(l *location.Location) { l.Floating = manyAddrs(17) }, "are 17: give at most 16"},
 	},
+	"InnerFloating": {
+		{"InnerFloating[0]", func(l *location.Location) { l.InnerFloating[0] = netip.Addr{} }, "not an IP address"},
+		{"InnerFloating[1]", inner("10.60.0.1", "fd60::1%eth0"), "zone"},
+		{"InnerFloating[0]", inner("127.0.0.2"), "loopback"},
+		{"InnerFloating[0]", inner("10.1.7.7"), "inside 10.1.0.0/16"},
+		{"InnerFloating[1]", inner("10.60.0.1", "10.60.0.1"), "there already, as InnerFloating[0]"},
+		{"InnerFloating[1]", inner("10.60.0.1", "10.60.0.2"), "a second one of its family, after 10.60.0.1"},
+		{"InnerFloating[2]", inner("10.60.0.1", "fd60::1", "fd60::2"), "a second one of its family, after fd60::1"},
+		{"InnerFloating[0]", inner("198.51.100.9"), "is in Floating, where clients dial"},
+		{"InnerFloating", floating(), "move with Floating, of which there are none"},
+	},
 	"Port": {{"Port", func(l *location.Location) { l.Port = 0 }, "1 to 65535"}},
 	"MTU": {
 		{"MTU", func(l *location.Location) { l.MTU = 1279 }, "1280 to 9000"},
@@ -154,6 +165,10 @@ func floating(all ...string) edit {
 	return func(l *location.Location) { l.Floating = addrs(all...) }
 }
 
+func inner(all ...string) edit {
+	return func(l *location.Location) { l.InnerFloating = addrs(all...) }
+}
+
 // manyAddrs makes n addresses.
 func manyAddrs(n int) (out []netip.Addr) {
 	for _, p := range many(n) {
@@ -211,7 +226,10 @@ func TestValidateTakesTheEndsOfEachRange(t *testing.T) {
 		"no destinations":        func(l *location.Location) { l.Destinations = nil },
 		"all destinations":       func(l *location.Location) { l.Destinations = prefixes("::/0", "10.0.0.0/8", "0.0.0.0/0") },
 		"256 destinations":       func(l *location.Location) { l.Destinations = many(location.DestinationsMax) },
-		"no floating address":    floating(),
+		"no floating address":    func(l *location.Location) { l.Floating, l.InnerFloating = nil, nil },
+		"no inner one":           inner(),
+		"one inner one":          inner("fd60::1"),
+		"both inner ones":        inner("fd60::1", "10.60.0.1"),
 		"16 floating addresses":  func(l *location.Location) { l.Floating = manyAddrs(location.FloatingMax) },
 		"a floating address beside a network": func(l *location.Location) {
 			l.Floating = addrs("10.0.255.255", "10.2.0.0", "fd01:0:0:1::", "100.64.0.1", "fd00::1")

@@ -40,7 +40,7 @@ func NewClient(cfg Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{links: map[*Link]bool{}, changed: make(chan struct{})}
-	c.ends = ends{cfg: cfg, run: c.link}
+	c.ends = ends{cfg: cfg, run: c.link, places: make(chan struct{}, mostLinks)}
 	return c, nil
 }
 
@@ -160,7 +160,7 @@ func (c *Client) hello(ctx context.Context, conn *conn, l *Link) (*connect.Serve
 		return fail(err)
 	}
 	if p.RenewOnly { // an expired server gets nothing from us
-		return fail(fmt.Errorf("%w: %s, on %s", ErrExpired, p.Identity, p.Certificate.NotAfter.UTC().Format(time.RFC3339)))
+		return fail(expired(ErrExpired, p))
 	}
 	p.Version, p.RenewOnly = w.GetVersion(), w.GetRenewOnly()
 	l.peer = p

@@ -82,7 +82,7 @@ const (
 	checkEvery  = 250 * time.Millisecond // on live links, twice a second and to spare
 	grace       = 250 * time.Millisecond // for a link's last words
 	lived       = 10 * time.Second       // a link that did not live as long counts as a failure
-	mostLinks   = 4096                   // of one listener
+	mostLinks   = 4096                   // that one end accepted
 	mostStrange = 64                     // of one listener, at once, that have not shown a certificate
 )
 

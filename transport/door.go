@@ -112,9 +112,8 @@ func (d door) listen(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	defer func() { _ = ln.Close() }()
-	links, strange := make(chan struct{}, mostLinks), make(chan struct{}, mostStrange)
+	strange := make(chan struct{}, mostStrange)
 	for {
-		links <- struct{}{}
 		raw, err := ln.Accept()
 		switch {
 		case ctx.Err() != nil:
@@ -125,7 +124,6 @@ func (d door) listen(ctx context.Context, ln net.Listener) error {
 		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("transport: listening on %s: %w", ln.Addr(), err)
 		case err != nil: // out of files, most likely: others will end
-			<-links
 			d[0].cfg.Log.WarnContext(ctx, "cannot accept", "addr", ln.Addr().String(), "err", err)
 			select {
 			case <-ctx.Done():
@@ -134,10 +132,7 @@ func (d door) listen(ctx context.Context, ln net.Listener) error {
 			}
 			continue
 		}
-		wg.Go(func() {
-			defer func() { <-links }()
-			d.accepted(ctx, raw, strange)
-		})
+		wg.Go(func() { d.accepted(ctx, raw, strange) })
 	}
 }
 
@@ -168,6 +163,12 @@ func (d door) accepted(ctx context.Context, raw net.Conn, strange chan struct{})
 		return
 	}
 	if !c.joins { // who joins stays a stranger
+		if err := at.take(); err != nil {
+			_ = c.Close()
+			refuse(fmt.Errorf("%w: %s", err, c.verified.Identity))
+			return
+		}
+		defer at.give()
 		known()
 	}
 	if up, err := at.run(ctx, c); !up && err != nil && ctx.Err() == nil {

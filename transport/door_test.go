@@ -39,6 +39,7 @@ func (g *guests) check(c *x509.Certificate) error {
 type house struct {
 	d        *transporttest.Deployment
 	network  *transporttest.Network
+	holder   *transport.Holder
 	guests   guests
 	cores    *transport.Client
 	siblings *transport.Client
@@ -46,6 +47,18 @@ type house struct {
 	failed   chan error
 	ctx      context.Context //nolint:containedctx // of the test
 	wg       *sync.WaitGroup
+}
+
+// within is what comes next, within ten seconds.
+func within(t *testing.T, come <-chan error) error {
+	t.Helper()
+	select {
+	case err := <-come:
+		return err
+	case <-time.After(10 * time.Second):
+		require.FailNow(t, "nothing was refused")
+		return nil
+	}
 }
 
 func newHouse(t *testing.T, edit func(*authority.Config)) *house {
@@ -56,13 +69,13 @@ func newHouse(t *testing.T, edit func(*authority.Config)) *house {
 		refused: make(chan error, 1000), failed: make(chan error, 1000),
 	}
 	t.Cleanup(func() { cancel(); h.wg.Wait() })
-	holder := h.d.Member(t, transport.Gateway, "gw2")
+	h.holder = h.d.Member(t, transport.Gateway, "gw2")
 	trace := transport.Trace{Refused: func(_ string, err error) { h.refused <- err }}
 	var err error
-	h.cores, err = transport.NewClient(transport.Config{Holder: holder, Roles: []transport.Role{transport.Core}, Trace: trace})
+	h.cores, err = transport.NewClient(transport.Config{Holder: h.holder, Roles: []transport.Role{transport.Core}, Trace: trace})
 	require.NoError(t, err)
 	h.siblings, err = transport.NewClient(transport.Config{
-		Holder: holder, Roles: []transport.Role{transport.Gateway}, Trace: trace, Check: h.guests.check,
+		Holder: h.holder, Roles: []transport.Role{transport.Gateway}, Trace: trace, Check: h.guests.check,
 	})
 	require.NoError(t, err)
 	ln, err := h.network.Listen("gw2")
@@ -160,6 +173,52 @@ func TestASiblingIsGoodOrNone(t *testing.T) {
 		require.ErrorIs(t, <-h.refused, transport.ErrExpired)
 		links, _ := h.siblings.Links()
 		require.Empty(t, links)
+	})
+}
+
+// A gateway whose certificate expired has it renewed by a core; then siblings take it
+// again, on a link on which it may do everything.
+func TestASiblingThatHadExpiredComesBackRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, func(c *authority.Config) { c.Lifetime = time.Hour })
+		time.Sleep(2 * time.Hour)
+		server := h.dials(t, h.d.Member(t, transport.Gateway, "gw1"), "welcome")
+		for _, told := range []error{within(t, h.refused), within(t, h.failed)} { // each end about the one that asks
+			require.ErrorIs(t, told, transport.ErrRenewOnly)
+			require.ErrorIs(t, told, transport.ErrExpired)
+			require.ErrorContains(t, told, "acme/gateway/gw2, on 2000-")
+		}
+		time.Sleep(time.Minute)
+		require.Empty(t, server.Peers())
+		require.NoError(t, h.holder.Set(h.d.Member(t, transport.Gateway, "gw2").Get()))
+		link := transporttest.First(t, h.siblings)
+		require.False(t, link.Peer().RenewOnly)
+		got, err := get(link)
+		require.NoError(t, err)
+		require.Equal(t, "welcome", got)
+	})
+}
+
+// However many links siblings have, there is a place for a core.
+func TestSiblingsTakeNoCoresPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t, nil)
+		h.siblings.SetMostLinks(1)
+		whole := h.ctx
+		first, leave := context.WithCancel(whole)
+		h.ctx = first
+		h.dials(t, h.d.Member(t, transport.Gateway, "gw1"), "")
+		transporttest.First(t, h.siblings)
+		h.ctx = whole
+		second := h.dials(t, h.d.Member(t, transport.Gateway, "gw3"), "")
+		require.ErrorContains(t, within(t, h.refused), "no place for another link: 1 are taken: holdfast://acme/gateway/gw3")
+		h.dials(t, h.d.Holder(), "")
+		transporttest.First(t, h.cores)
+		require.Empty(t, second.Peers())
+
+		leave()
+		time.Sleep(5 * time.Second)
+		require.Len(t, second.Peers(), 1, "a place that was left is not taken")
 	})
 }
 

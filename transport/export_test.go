@@ -7,6 +7,9 @@ import (
 	"net"
 )
 
+// SetMostLinks says how many links it accepts.
+func (c *Client) SetMostLinks(n int) { c.places = make(chan struct{}, n) }
+
 // Accepted serves a connection that Dial would have made.
 func (s *Server) Accepted(ctx context.Context, raw net.Conn) error {
 	c := &conn{usage: x509.ExtKeyUsageServerAuth}

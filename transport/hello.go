@@ -23,8 +23,9 @@ var (
 	// ErrHello says that a Hello was missing, came too late, or contradicts the
 	// certificate.
 	ErrHello = errors.New("transport: no proper hello")
-	// ErrRenewOnly says that an expired certificate may be renewed, and nothing else.
-	ErrRenewOnly = errors.New("transport: the certificate has expired and has to be renewed first")
+	// ErrRenewOnly says that an expired certificate may be renewed, and nothing else. It
+	// is ErrExpired, too.
+	ErrRenewOnly = fmt.Errorf("%w, and has to be renewed first", ErrExpired)
 )
 
 var words = []wire.Word{ //nolint:gochecknoglobals // a constant
@@ -62,6 +63,11 @@ func meet(said *pb.End, v Verified, addr string, now time.Time) (Peer, error) {
 		p.Skew = t.AsTime().Sub(now)
 	}
 	return p, nil
+}
+
+// expired is err, which is ErrExpired or ErrRenewOnly, about a peer whose certificate is.
+func expired(err error, p Peer) error {
+	return fmt.Errorf("%w: %s, on %s", err, p.Identity, p.Certificate.NotAfter.UTC().Format(time.RFC3339))
 }
 
 // clean takes out what a terminal would obey.

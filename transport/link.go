@@ -78,7 +78,22 @@ type ends struct {
 	joins bool // joiners may connect
 	// run is one link, from its handshake to its end, and says whether it was up.
 	run func(context.Context, *conn) (up bool, why error)
+	// places has an entry for each link that was accepted and has not ended. Each end has
+	// its own: however many links gateways have, there is a place for a core.
+	places chan struct{}
 }
+
+// take takes a place for a link that was accepted, and give gives it back.
+func (e *ends) take() error {
+	select {
+	case e.places <- struct{}{}:
+		return nil
+	default:
+		return fmt.Errorf("transport: no place for another link: %d are taken", cap(e.places))
+	}
+}
+
+func (e *ends) give() { <-e.places }
 
 // What a link ended by, where nobody said a word.
 var (
@@ -182,7 +197,6 @@ func (e *ends) shake(ctx context.Context, c *conn) error {
 		_ = c.Close()
 		return explain(err)
 	}
-	c.joins = e.joins && c.ConnectionState().ServerName == JoinName
 	return nil
 }
 

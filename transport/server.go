@@ -30,7 +30,8 @@ type Handlers struct {
 	// Linked serves those whose certificate is good.
 	Linked http.Handler
 	// Renew serves those whose certificate is good or has expired; only the paths that
-	// RenewPath begins.
+	// RenewPath begins. Without it who has expired gets no link (ErrRenewOnly), until it
+	// comes with another certificate.
 	Renew     http.Handler
 	RenewPath string
 	// Join serves those without a certificate, who may try for 30 s.
@@ -54,7 +55,7 @@ func NewServer(cfg Config, h Handlers) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{handlers: h, sessions: map[*session]bool{}}
-	s.ends = ends{cfg: cfg, joins: h.Join != nil, run: s.session}
+	s.ends = ends{cfg: cfg, joins: h.Join != nil, run: s.session, places: make(chan struct{}, mostLinks)}
 	return s, nil
 }
 
@@ -234,7 +235,7 @@ func (x *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case h.RenewPath != "" && strings.HasPrefix(r.URL.Path, h.RenewPath):
 		x.pass(h.Renew, w, r.WithContext(WithPeer(r.Context(), peer)))
 	case peer.RenewOnly:
-		x.refuse(w, r, fmt.Errorf("%w: %s, on %s", ErrRenewOnly, peer.Identity, peer.Certificate.NotAfter.UTC().Format(time.RFC3339)))
+		x.refuse(w, r, expired(ErrRenewOnly, peer))
 	default:
 		x.pass(h.Linked, w, r.WithContext(WithPeer(r.Context(), peer)))
 	}
@@ -266,6 +267,9 @@ func (x *session) Hello(ctx context.Context, req *pb.HelloRequest, out *connect.
 	peer, err := meet(req.GetEnd(), x.conn.verified, x.conn.addr(), cfg.Now())
 	if err == nil {
 		peer.Version, err = choose(ours, req.GetEnd())
+	}
+	if err == nil && peer.RenewOnly && x.srv.handlers.Renew == nil {
+		err = expired(ErrRenewOnly, peer)
 	}
 	if err == nil {
 		err = x.enter(peer)

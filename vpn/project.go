@@ -60,7 +60,7 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 	}
 	switch l.Inner {
 	case "", location.SNAT:
-		face.Masquerade = sorted(l.Networks)
+		face.Masquerade, face.Inner = sorted(l.Networks), ascending(l.InnerFloating)
 	case location.Routed:
 	default:
 		return fail(fmt.Errorf("this software does not know what Inner %q means", l.Inner))

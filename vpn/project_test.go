@@ -130,6 +130,16 @@ func TestProject(t *testing.T) {
 		}, with(whole, func(c *gateway.Config) {
 			c.Interface.Floating, c.Interface.Mark, c.Interface.Port = addrs("192.0.2.9"), 0x6866ca6d, 0xca6d
 		}), ""},
+		"inner addresses, which move with them": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Floating, l.InnerFloating = addrs("192.0.2.9"), addrs("fd60::9", "10.60.0.9")
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Floating, c.Interface.Inner = addrs("192.0.2.9"), addrs("10.60.0.9", "fd60::9")
+		}), ""},
+		"inner addresses that the network routes to": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Floating, l.InnerFloating, l.Inner = addrs("192.0.2.9"), addrs("10.60.0.9"), "routed"
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Floating, c.Interface.Masquerade = addrs("192.0.2.9"), nil
+		}), ""},
 		"no floating address, no mark": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.Mark = 0 }, with(whole, func(c *gateway.Config) {
 			c.Interface.Mark = 0
 		}), ""},
@@ -242,7 +252,7 @@ func viewDiff(a, b vpn.View) string {
 // Each has to be named here.
 func TestProjectKnowsEveryField(t *testing.T) {
 	known := map[reflect.Type]string{
-		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Destinations Isolated DNS Floating Disabled PublicKey Key" +
+		reflect.TypeFor[location.Location](): "ID Networks Gateway Port MTU Mark Inner Destinations Isolated DNS Floating InnerFloating Disabled PublicKey Key" +
 			" | Rev Name Reserved AllowOverlap Host Search AllowedIPs ClientKeepalive", // for clients, people and stores
 		reflect.TypeFor[peer.Device]():   "ID Key Disabled Standing Peers | Name Owner",
 		reflect.TypeFor[peer.Standing](): "Disabled | Groups",

@@ -42,6 +42,7 @@ func meddle(ctx context.Context, s vpn.Stores, keys *seal.Keyring, pick chooser)
 			case 9:
 				if l.ID != "" {
 					l.Floating, l.Mark = someAddrs(pick), uint32(7*pick(2))
+					l.InnerFloating = addrs("10.60.0.9", "fd60::9")[:pick(3)]
 				}
 			case 8:
 				if l.ID != "" {
@@ -271,7 +272,7 @@ func TestAKeyThatMovesIsNotRemoved(t *testing.T) {
 func TestUpdatesShareNoMemoryWithTheProjection(t *testing.T) {
 	keys := seal.Ephemeral()
 	l := office(keys)
-	l.Floating = addrs("192.0.2.9")
+	l.Floating, l.InnerFloating = addrs("192.0.2.9"), addrs("10.60.0.9")
 	p := vpn.NewProjection("office", keys)
 	u, err := p.Apply(vpn.View{ID: "office", Rev: vpn.Revision{Epoch: 1, Number: 1}, Location: &l, Devices: []peer.Device{dev(1, "office")}}, noon)
 	require.NoError(t, err)
@@ -283,5 +284,7 @@ func TestUpdatesShareNoMemoryWithTheProjection(t *testing.T) {
 	c.Interface.Masquerade[0] = netip.MustParsePrefix("0.0.0.0/0")
 	c.Interface.Floating[0] = netip.MustParseAddr("0.0.0.0")
 	u.Interface.Floating[0] = netip.MustParseAddr("0.0.0.0")
+	c.Interface.Inner[0] = netip.MustParseAddr("0.0.0.0")
+	u.Interface.Inner[0] = netip.MustParseAddr("0.0.0.0")
 	require.True(t, was.Equal(p.Config()))
 }

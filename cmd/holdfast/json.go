@@ -28,6 +28,7 @@ type locationJSON struct {
 	MTU             int      `json:"mtu"`
 	Mark            uint32   `json:"mark"`
 	Inner           string   `json:"inner"`
+	InnerFloating   []string `json:"inner_floating"`
 	DNS             []string `json:"dns"`
 	Search          []string `json:"search"`
 	AllowedIPs      []string `json:"allowed_ips"`
@@ -41,7 +42,7 @@ type locationJSON struct {
 func locationOf(l location.Location) locationJSON {
 	return locationJSON{
 		ID: string(l.ID), Name: l.Name, Networks: texts(l.Networks), Gateway: texts(l.Gateway), Reserved: texts(l.Reserved),
-		AllowOverlap: l.AllowOverlap, Host: l.Host, Floating: texts(l.Floating), Port: l.Port, MTU: l.MTU, Mark: l.Mark, Inner: string(l.Inner), DNS: texts(l.DNS),
+		AllowOverlap: l.AllowOverlap, Host: l.Host, Floating: texts(l.Floating), Port: l.Port, MTU: l.MTU, Mark: l.Mark, Inner: string(l.Inner), InnerFloating: texts(l.InnerFloating), DNS: texts(l.DNS),
 		Search: some(l.Search), AllowedIPs: texts(l.AllowedIPs), Destinations: texts(l.Destinations), Isolated: l.Isolated,
 		ClientKeepalive: int(max(l.ClientKeepalive, 0) / time.Second), Disabled: l.Disabled, PublicKey: l.PublicKey.String(),
 	}

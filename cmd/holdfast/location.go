@@ -33,6 +33,7 @@ type shape struct {
 	MTU            *int     `help:"Bytes, 1280 to 9000 (1420)." name:"mtu"`
 	Mark           *uint32  `help:"Firewall mark of what gateways send; 0 for none, or for one of ours where addresses float."`
 	Inner          *string  `help:"How the network behind sees peers: snat or routed (snat)."`
+	InnerFloating  []string `help:"Address towards the network behind that moves with the public one, one of each family at most; may be repeated." placeholder:"IP"`
 	DNS            []string `help:"Resolvers of clients." name:"dns" placeholder:"IP"`
 	Search         []string `help:"Search domains of clients." placeholder:"DOMAIN"`
 	AllowedIP      []string `help:"What clients send through the tunnel beside the networks; 0.0.0.0/0,::/0 for everything." name:"allowed-ip" placeholder:"PREFIX"`
@@ -64,6 +65,10 @@ func (s shape) fill(l *location.Location) (fields []string, err error) {
 	})
 	set(s.Floating != nil, "floating", func() (err error) {
 		l.Floating, err = parseList("--floating", s.Floating, parseAddr)
+		return err
+	})
+	set(s.InnerFloating != nil, "inner_floating", func() (err error) {
+		l.InnerFloating, err = parseList("--inner-floating", s.InnerFloating, parseAddr)
 		return err
 	})
 	set(s.DNS != nil, "dns", func() (err error) { l.DNS, err = parseList("--dns", s.DNS, parseAddr); return err })
@@ -186,7 +191,7 @@ func (e *env) showLocation(l location.Location) error {
 	return e.facts("name", l.Name, "id", string(l.ID), "state", yes(l.Disabled, "disabled"), "networks", joined(l.Networks),
 		"gateways", joined(l.GatewayAddrs()), "reserved", joined(l.Reserved), "overlap", yes(l.AllowOverlap, "allowed"),
 		"endpoint", endpoint(l), "floating", joined(l.Floating), "public key", l.PublicKey.String(), "mtu", strconv.Itoa(l.MTU), "mark", mark, "inner", string(l.Inner),
-		"dns", joined(l.DNS), "search", joinText(l.Search), "allowed ips", joined(l.AllowedIPs), "destinations", joined(l.Destinations),
+		"inner floating", joined(l.InnerFloating), "dns", joined(l.DNS), "search", joinText(l.Search), "allowed ips", joined(l.AllowedIPs), "destinations", joined(l.Destinations),
 		"isolated", yes(l.Isolated, "yes"), "keepalive", keepalive)
 }
 

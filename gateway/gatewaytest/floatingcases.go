@@ -43,6 +43,11 @@ func floatingAddrs() []netip.Addr {
 	}
 }
 
+// innerAddrs are such addresses towards the network behind, in order.
+func innerAddrs() []netip.Addr {
+	return []netip.Addr{netip.MustParseAddr("10.60.0.10"), netip.MustParseAddr("fd60::10")}
+}
+
 // moving is a configuration with floating addresses.
 func moving(n int) gateway.Config {
 	c := Config(n)

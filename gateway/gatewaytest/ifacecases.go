@@ -78,6 +78,7 @@ func rich() gateway.Config {
 	c.Interface.Floating = floatingAddrs()[1:3]
 	c.Interface.Destinations = Prefixes("10.60.0.0/22", "192.0.2.53/32", "fd60::/64")
 	c.Interface.Isolated = true
+	c.Interface.Inner = innerAddrs()
 	c.Peers[0].Preshared = PresharedKey(1)
 	c.Peers[1].Keepalive = 25 * time.Second
 	c.Peers[2].Endpoint = netip.MustParseAddrPort("192.0.2.9:51820")
@@ -104,6 +105,13 @@ func changesFields(tb testing.TB, h Harness) {
 		},
 		func(i *gateway.Interface) { i.Masquerade = nil },
 		func(i *gateway.Interface) { i.Masquerade = Prefixes("10.20.0.0/16") },
+		func(i *gateway.Interface) { i.Inner = innerAddrs()[1:] },
+		func(i *gateway.Interface) { i.Inner = innerAddrs()[:1] },
+		func(i *gateway.Interface) { i.Inner = []netip.Addr{netip.MustParseAddr("10.60.0.11")} },
+		func(i *gateway.Interface) { i.Masquerade = nil },
+		func(i *gateway.Interface) { i.Inner = nil },
+		func(i *gateway.Interface) { i.Masquerade = Prefixes("10.20.0.0/16") },
+		func(i *gateway.Interface) { i.Inner = innerAddrs() },
 		func(i *gateway.Interface) { i.Isolated = false },
 		func(i *gateway.Interface) { i.Destinations = Prefixes("0.0.0.0/0", "10.60.0.0/22", "fd60::/63") },
 		func(i *gateway.Interface) { i.Destinations = Prefixes("::/0") },

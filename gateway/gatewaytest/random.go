@@ -68,6 +68,8 @@ func randomInterface() *rapid.Generator[gateway.Interface] {
 			}).Draw(t, "destinations"),
 			Isolated: rapid.Bool().Draw(t, "isolated"),
 		}
+		inner := innerAddrs()
+		i.Inner = rapid.SampledFrom([][]netip.Addr{nil, nil, inner[:1], inner[1:], inner}).Draw(t, "inner")
 		all := floatingAddrs()
 		i.Floating = rapid.SampledFrom([][]netip.Addr{nil, nil, all[:1], all[1:], {all[0], all[2]}}).Draw(t, "floating")
 		if len(i.Floating) > 0 && i.Mark == 0 {

@@ -103,17 +103,24 @@ func (t *talking) end() error {
 // until waits for what has to become true of a Sibling.
 func (s *Sibling) until(tb testing.TB, otherwise string, is func() bool) {
 	tb.Helper()
-	late := time.NewTimer(soon)
+	if !s.within(soon, is) {
+		tb.Fatalf("%s within %v", otherwise, soon)
+	}
+}
+
+// within waits for something to become true of a Sibling, and says whether it did.
+func (s *Sibling) within(patience time.Duration, is func() bool) bool {
+	late := time.NewTimer(patience)
 	defer late.Stop()
 	for {
 		changed := s.Changed()
 		if is() {
-			return
+			return true
 		}
 		select {
 		case <-changed:
 		case <-late.C:
-			tb.Fatalf("%s within %v", otherwise, soon)
+			return false
 		}
 	}
 }

@@ -232,6 +232,8 @@ func talkSlow(tb testing.TB, open talkOpener) {
 		peers = 2000 // in each note: together more than lies in buffers on the way
 		times = 40
 		most  = 15
+
+		moment = 5 * time.Millisecond // for what should not happen
 	)
 	for way := range 2 {
 		c := newCouple(tb, open)
@@ -249,7 +251,7 @@ func talkSlow(tb testing.TB, open talkOpener) {
 			said := e.from.Said("office", e.toID)
 			e.from.See(list...)
 			e.caughtUp(tb, "home") // on the same link
-			e.from.moment(func() bool { return e.from.Said("office", e.toID) > said })
+			e.from.within(moment, func() bool { return e.from.Said("office", e.toID) > said })
 		}
 		said := e.from.Said("office", e.toID) - before
 		require.LessOrEqual(tb, said, most, "notes are kept for who does not listen, %s", e.direction)
@@ -258,23 +260,6 @@ func talkSlow(tb testing.TB, open talkOpener) {
 		other.caughtUp(tb, "office")
 		e.to.Deaf("office", false)
 		e.caughtUp(tb, "office")
-	}
-}
-
-// moment gives something a moment to happen that should not.
-func (s *Sibling) moment(is func() bool) {
-	late := time.NewTimer(5 * time.Millisecond)
-	defer late.Stop()
-	for {
-		changed := s.Changed()
-		if is() {
-			return
-		}
-		select {
-		case <-changed:
-		case <-late.C:
-			return
-		}
 	}
 }
 

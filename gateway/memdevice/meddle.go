@@ -53,12 +53,12 @@ func (d *Device) Meddle(edit func(s *gateway.State)) {
 		return
 	}
 	if !s.Filtered { // a table that is not there, or not whole, asks for nothing
-		s.Interface.Masquerade, s.Interface.Destinations, s.Interface.Isolated = nil, nil, false
+		s.Interface.Masquerade, s.Interface.Destinations, s.Interface.Isolated, s.Interface.Inner = nil, nil, false, nil
 	}
 	l.exists, l.up, l.forward, l.filter = true, s.Up, s.Forwarding, s.Filtered
 	l.iface, l.self = s.Interface, s.Interface.Key.Public()
 	l.iface.Masquerade, l.iface.Destinations = slices.Clone(s.Interface.Masquerade), slices.Clone(s.Interface.Destinations)
-	l.iface.Floating = slices.Clone(s.Interface.Floating)
+	l.iface.Floating, l.iface.Inner = slices.Clone(s.Interface.Floating), slices.Clone(s.Interface.Inner)
 	clear(l.routes)
 	for _, r := range s.Routes {
 		if s.Up {

@@ -130,7 +130,7 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 // observe overwrites s and reuses its memory.
 func (l *link) observe(s *gateway.State) {
 	addrs, masquerade, destinations := s.Interface.Addrs[:0], s.Interface.Masquerade[:0], s.Interface.Destinations[:0]
-	moving, owned := s.Interface.Floating[:0], s.Owned[:0]
+	moving, inner, owned := s.Interface.Floating[:0], s.Interface.Inner[:0], s.Owned[:0]
 	routes, peers, problems := s.Routes[:0], s.Peers[:0], s.Problems[:0]
 	*s = gateway.State{Backend: Backend, Problems: append(problems, l.problems...)}
 	if !l.exists {
@@ -143,13 +143,14 @@ func (l *link) observe(s *gateway.State) {
 	if l.filter {
 		masquerade = append(masquerade, l.iface.Masquerade...)
 		destinations = append(destinations, l.iface.Destinations...)
+		inner = append(inner, l.iface.Inner...)
 	} else {
 		s.Interface.Isolated = false
 	}
 	s.Interface.Addrs, s.Interface.Masquerade, s.Interface.Destinations = addrs, masquerade, destinations
 	moving = append(moving, l.iface.Floating...)
 	owned = append(owned, l.floating.of(l.iface.Floating)...)
-	s.Interface.Floating, s.Owned = moving, owned
+	s.Interface.Floating, s.Interface.Inner, s.Owned = moving, inner, owned
 	s.Sourced = len(l.iface.Floating) == 0 || !l.floating.broken && l.floating.mark == l.iface.Mark
 	for r := range l.routes {
 		routes = append(routes, r)

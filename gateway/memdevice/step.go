@@ -87,6 +87,7 @@ func (l *link) configure(f gateway.Fields, i gateway.Interface) error {
 	}
 	if f&gateway.FieldFilter != 0 {
 		l.iface.Masquerade, l.iface.Destinations = slices.Clone(i.Masquerade), slices.Clone(i.Destinations)
+		l.iface.Inner = slices.Clone(i.Inner)
 		l.iface.Isolated, l.filter = i.Isolated, true
 	}
 	if f&gateway.FieldForwarding != 0 {

@@ -21,8 +21,8 @@ import (
 // the file that is there.
 const (
 	head    = "holdfast snapshot "
-	version = 2 // what is written
-	oldest  = 1 // what is read at the least: without Floating and Siblings
+	version = 3 // what is written
+	oldest  = 1 // what is read at the least: without Floating and Siblings, and before 3 without Inner
 )
 
 // bound is what a file is for. The version is in it so that no line above the seal
@@ -75,6 +75,7 @@ func encode(k gateway.Kept) []byte {
 	w.prefixes(i.Destinations)
 	w.bool(i.Isolated)
 	w.addrs(i.Floating)
+	w.addrs(i.Inner)
 	w.uint(uint64(len(c.Peers)))
 	for _, p := range c.Peers {
 		w = append(w, p.Key[:]...)
@@ -109,6 +110,9 @@ func decode(b []byte, v uint64) (gateway.Kept, error) {
 	i.Isolated = r.bool()
 	if v >= 2 {
 		i.Floating = r.addrs()
+	}
+	if v >= 3 {
+		i.Inner = r.addrs()
 	}
 	const least = wgkey.Size + 6 // bytes of a peer
 	n := r.length(least)

@@ -24,6 +24,8 @@ func FuzzDecode(f *testing.F) {
 		f.Add(asVersion1(f, k), true)
 		k.Config.Interface.Floating = floating("192.0.2.9", "::ffff:192.0.2.9", "2001:db8::9", "fe80::9%eth0")[:n]
 		f.Add(snapshot.Encode(k), false)
+		k.Config.Interface.Inner = floating("10.60.0.10", "fd60::10", "fe80::9%eth0")[:n]
+		f.Add(snapshot.Encode(k), false)
 	}
 	for n := range 10 {
 		k := kept("a", 0)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -86,6 +87,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	k := kept("a", 1)
 	i, p := &k.Config.Interface, &k.Config.Peers[0]
 	i.Mark, i.Isolated, i.Floating = 7, true, floating("192.0.2.9", "2001:db8::9")
+	i.Inner = floating("10.60.0.10", "fd60::10")
 	i.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
 	p.Preshared, p.Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
 	require.NoError(t, p.Endpoint.UnmarshalText([]byte("[2001:db8::1%eth0]:7")))
@@ -115,6 +117,7 @@ func TestNonsenseIsKeptAsItIs(t *testing.T) {
 	k.Config.Interface.MTU = -1
 	k.Config.Interface.Addrs[0] = gatewaytest.Prefixes("::ffff:10.0.0.1/112")[0]
 	k.Config.Interface.Floating = append(floating("fe80::1%eth0", "::ffff:192.0.2.9", "192.0.2.9", "192.0.2.9"), netip.Addr{})
+	k.Config.Interface.Inner = append(floating("fd60::10%eth0", "10.60.0.10", "10.60.0.10"), netip.Addr{})
 	k.Config.Peers[0].Keepalive = -1
 	k.Config.Peers[0].AllowedIPs[0] = gateway.Step{}.Route
 	k.Config.Peers[1].Key = k.Config.Peers[0].Key
@@ -146,15 +149,15 @@ func TestWhatIsNoGoodIsRefusedAndSetAside(t *testing.T) {
 		words string
 	}{
 		"the first byte":    {flip(0), "damaged"},
-		"the version":       {flip(18), "version 3"},
+		"the version":       {flip(18), "snapshot/2"},
 		"the key's name":    {flip(25), "add that key"},
 		"the nonce":         {flip(45), "was changed"},
 		"the middle":        {flip(150), "was changed"},
 		"the last byte":     {flip(-1), "was changed"},
-		"a newer version":   {replace("snapshot 2", "snapshot 3"), "a newer holdfast wrote it"},
-		"an older version":  {replace("snapshot 2", "snapshot 1"), "was changed"},
-		"no version ever":   {replace("snapshot 2", "snapshot 0"), "this software reads 1 to 2"},
-		"an odd version":    {replace("snapshot 2", "snapshot 02"), "damaged"},
+		"a newer version":   {replace("snapshot 3", "snapshot 4"), "a newer holdfast wrote it"},
+		"an older version":  {replace("snapshot 3", "snapshot 2"), "was changed"},
+		"no version ever":   {replace("snapshot 3", "snapshot 0"), "this software reads 1 to 3"},
+		"an odd version":    {replace("snapshot 3", "snapshot 03"), "damaged"},
 		"nothing":           {func(_ *testing.T, f *files) { f.data["snapshot-a"] = nil }, "damaged"},
 		"the head alone":    {func(_ *testing.T, f *files) { f.data["snapshot-a"] = f.data["snapshot-a"][:20] }, "cut off"},
 		"a half":            {func(_ *testing.T, f *files) { f.data["snapshot-a"] = f.data["snapshot-a"][:200] }, "cut off"},
@@ -368,30 +371,39 @@ func TestLoadEndsWithItsContext(t *testing.T) {
 }
 
 // A gateway that is upgraded while its core is away goes on from the files of the
-// version before. Those in testdata were written by it.
-func TestFilesOfTheVersionBeforeAreRead(t *testing.T) {
+// versions before. Those in testdata were written by them.
+func TestFilesOfTheVersionsBeforeAreRead(t *testing.T) {
+	want := kept("office", 2)
+	i, p := &want.Config.Interface, want.Config.Peers
+	i.Mark, i.Isolated = 7, true
+	i.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
+	p[0].Preshared, p[0].Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
+	p[1].Endpoint = netip.MustParseAddrPort("[2001:db8::1]:7")
+	filesAreRead(t, 1, want)
+	i.Floating = floating("192.0.2.9", "2001:db8::9")
+	want.Siblings = []gateway.Sibling{{ID: "gw2", Addr: "192.0.2.2:7946"}, {ID: "gw3"}}
+	filesAreRead(t, 2, want)
+}
+
+func filesAreRead(t *testing.T, version int, want gateway.Kept) {
+	t.Helper()
 	f := newFiles()
 	for _, name := range []string{"snapshot-office", "snapshot.index", "snapshot.key"} {
-		data, err := os.ReadFile(filepath.Join("testdata", "version1", name))
+		data, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("version%d", version), name))
 		require.NoError(t, err)
 		f.data[name] = data
 	}
-	require.True(t, bytes.HasPrefix(f.data["snapshot-office"], []byte("holdfast snapshot 1\n")))
-	want := gatewaytest.Config(2)
-	want.Interface.Mark, want.Interface.Isolated = 7, true
-	want.Interface.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
-	want.Peers[0].Preshared, want.Peers[0].Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
-	want.Peers[1].Endpoint = netip.MustParseAddrPort("[2001:db8::1]:7")
+	require.True(t, bytes.HasPrefix(f.data["snapshot-office"], fmt.Appendf(nil, "holdfast snapshot %d\n", version)))
 	for range 2 {
 		all, err := open(t, f, "gw1").Load(t.Context())
 		require.NoError(t, err)
 		require.Len(t, all, 1)
 		require.NoError(t, all[0].Refused)
-		require.True(t, all[0].Heard.Equal(time.UnixMicro(1_900_000_000_123_456)))
-		require.Equal(t, want, all[0].Config)
-		require.Nil(t, all[0].Siblings)
+		require.True(t, all[0].Heard.Equal(want.Heard))
+		require.Equal(t, want.Config, all[0].Config)
+		require.Equal(t, want.Siblings, all[0].Siblings)
 
 		require.NoError(t, open(t, f, "gw1").Keep(t.Context(), all[0]))
-		require.True(t, bytes.HasPrefix(f.data["snapshot-office"], []byte("holdfast snapshot 2\n")), "it is written as of today")
+		require.True(t, bytes.HasPrefix(f.data["snapshot-office"], []byte("holdfast snapshot 3\n")), "it is written as of today")
 	}
 }

@@ -77,19 +77,20 @@ func (f *filter) close() error {
 // policy is what a table is made for.
 type policy struct {
 	masquerade   []netip.Prefix
+	inner        []netip.Addr
 	destinations []netip.Prefix
 	isolated     bool
 }
 
 // policyOf is what the interface asks of its table.
 func policyOf(i gateway.Interface) policy {
-	return policy{i.Masquerade, i.Destinations, i.Isolated}
+	return policy{masquerade: i.Masquerade, inner: i.Inner, destinations: i.Destinations, isolated: i.Isolated}
 }
 
 // equal says whether both ask for the same.
 func (p policy) equal(other policy) bool {
 	return slices.Equal(p.masquerade, other.masquerade) && slices.Equal(p.destinations, other.destinations) &&
-		p.isolated == other.isolated
+		slices.Equal(p.inner, other.inner) && p.isolated == other.isolated
 }
 
 // observe says what the table asks for, and whether it is whole: exactly what
@@ -193,6 +194,13 @@ func chains(t *nftables.Table, p policy) []*nftables.Chain {
 		base(chainNAT, nftables.ChainTypeNAT, nftables.ChainHookPostrouting, nftables.ChainPriorityNATSource),
 		base(chainForward, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityMangle),
 	}
+	if len(p.inner) > 0 {
+		after := *nftables.ChainPriorityNATSource + 1
+		out = append(out,
+			base(chainInner, nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter),
+			&nftables.Chain{Name: chainUnknown, Table: t},
+			base(chainLoose, nftables.ChainTypeFilter, nftables.ChainHookPostrouting, &after))
+	}
 	if p.isolated || len(p.destinations) > 0 {
 		out = append(out, base(chainReach, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter))
 	}
@@ -206,7 +214,9 @@ func chains(t *nftables.Table, p policy) []*nftables.Chain {
 }
 
 // everything is a policy that has all the chains.
-func everything() policy { return policy{destinations: make([]netip.Prefix, 1)} }
+func everything() policy {
+	return policy{inner: make([]netip.Addr, 1), destinations: make([]netip.Prefix, 1)}
+}
 
 // sameChain says whether a chain is as it shall be, but for its rules.
 func sameChain(have, want *nftables.Chain) bool {

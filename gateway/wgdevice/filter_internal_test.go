@@ -31,6 +31,8 @@ var someSources = []netip.Prefix{
 	netip.MustParsePrefix("192.168.1.77/32"), netip.MustParsePrefix("fd20::/63"), netip.MustParsePrefix("fd24::/64"),
 }
 
+var someInner = []netip.Addr{netip.MustParseAddr("10.60.0.10"), netip.MustParseAddr("fd60::10")}
+
 // someFilter is the filter of an interface in a host of its own.
 func someFilter(t *testing.T, name string) *filter {
 	t.Helper()
@@ -46,6 +48,8 @@ func TestFilterIsReadAsItWasSet(t *testing.T) {
 	f := someFilter(t, "wg0")
 	for _, p := range []policy{
 		{}, {masquerade: someSources}, {masquerade: someSources[:1]}, {masquerade: someSources[3:5]},
+		{masquerade: someSources, inner: someInner}, {masquerade: someSources[3:], inner: someInner[:1]}, {inner: someInner[1:]},
+		{isolated: true, masquerade: someSources, inner: someInner, destinations: someSources},
 		{isolated: true}, {destinations: someSources}, {destinations: someSources[:1], isolated: true},
 		{masquerade: someSources[1:], destinations: someSources[3:5]}, {destinations: many(300), isolated: true}, {},
 	} {

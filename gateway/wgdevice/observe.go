@@ -31,6 +31,7 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 		Interface: gateway.Interface{
 			Addrs:        s.Interface.Addrs[:0],
 			Masquerade:   s.Interface.Masquerade[:0],
+			Inner:        s.Interface.Inner[:0],
 			Destinations: s.Interface.Destinations[:0],
 			Floating:     s.Interface.Floating[:0],
 			MTU:          link.Attrs().MTU,
@@ -66,11 +67,15 @@ func (d *Device) observeFilter(ctx context.Context, s *gateway.State) {
 	asks, whole, err := d.filter.observe(ctx)
 	if s.Filtered = whole && err == nil; s.Filtered {
 		s.Interface.Masquerade = append(s.Interface.Masquerade, asks.masquerade...)
+		s.Interface.Inner = append(s.Interface.Inner, asks.inner...)
 		s.Interface.Destinations = append(s.Interface.Destinations, asks.destinations...)
 		s.Interface.Isolated = asks.isolated
 	}
 	if err != nil {
 		s.Problems = append(s.Problems, err.Error())
+	}
+	if len(s.Interface.Inner) > 0 {
+		s.Problems = append(s.Problems, d.unloosed()...)
 	}
 }
 

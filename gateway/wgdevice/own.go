@@ -5,6 +5,7 @@ package wgdevice
 import (
 	"context"
 	"net/netip"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -27,11 +28,14 @@ func (d *Device) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Ad
 	if d.sources == nil || !d.sources.take() {
 		return o.out
 	}
+	o.crier.ns = o.ns
+	_ = o.crier.ready() // who cannot says so when there is something to announce
 	err := o.listen(ctx)
 	if err != nil {
 		o.log.Warn("floating addresses are looked for once a second only", "interface", d.name, "err", err)
 	}
 	go o.run(ctx, err != nil)
+	d.sources.forgetLeaving(ctx, i.Inner)
 	return o.out
 }
 
@@ -41,6 +45,7 @@ type owning struct {
 
 	mark     uint32
 	floating []netip.Addr
+	crier    crier
 	out      chan []netip.Addr
 	changed  chan struct{}
 }
@@ -64,10 +69,10 @@ func (o *owning) listen(ctx context.Context) error {
 // run tells, as soon as the tables are right for it. If they cannot be made right it
 // tells all the same: that shows in State.Sourced, and is repaired from there.
 func (o *owning) run(ctx context.Context, deaf bool) {
-	defer func() { _ = o.give() }()
+	defer func() { _ = join(o.crier.close(), o.give()) }()
 	var last []netip.Addr
 	for first := true; ; {
-		now, seen, err := o.keep(ctx, o.mark, o.floating)
+		m, seen, err := o.keep(ctx, o.mark, o.floating)
 		if ctx.Err() != nil {
 			return
 		}
@@ -78,9 +83,10 @@ func (o *owning) run(ctx context.Context, deaf bool) {
 		if err != nil {
 			o.log.Warn("what is sent may not leave from the floating address", "interface", o.name, "err", err)
 		}
-		if seen && (first || !slices.Equal(now, last)) {
-			o.arrive(ctx, now, last)
+		if now := m.owned(o.floating); seen && (first || !slices.Equal(now, last)) {
+			o.arrive(m, now, last)
 			o.tell(now)
+			runtime.Gosched() // to whom it was told: there is more to do than here
 			first, last = false, now
 		}
 		select {
@@ -93,12 +99,12 @@ func (o *owning) run(ctx context.Context, deaf bool) {
 }
 
 // arrive announces the addresses that have come.
-func (o *owning) arrive(ctx context.Context, now, last []netip.Addr) {
+func (o *owning) arrive(m machine, now, last []netip.Addr) {
 	fresh := slices.DeleteFunc(slices.Clone(now), func(a netip.Addr) bool { return slices.Contains(last, a) })
 	if len(fresh) == 0 {
 		return
 	}
-	if err := o.announce(ctx, fresh); err != nil {
+	if err := o.crier.announce(m, fresh); err != nil {
 		o.log.Warn("neighbours may learn late where a floating address is", "interface", o.name, "err", err)
 	}
 }
@@ -134,10 +140,13 @@ const (
 )
 
 // floats says whether a message is about one of the floating addresses.
-func (o *owning) floats(data []byte) bool {
+func (o *owning) floats(data []byte) bool { return addressOf(data, o.floating) }
+
+// addressOf says whether a message about an address is about one of these.
+func addressOf(data []byte, list []netip.Addr) bool {
 	for _, kind := range []uint16{unix.IFA_LOCAL, unix.IFA_ADDRESS} {
 		a, ok := netip.AddrFromSlice(attribute(data, unix.SizeofIfAddrmsg, kind))
-		if ok && slices.Contains(o.floating, a) {
+		if ok && slices.Contains(list, a) {
 			return true
 		}
 	}

@@ -81,15 +81,7 @@ func own() []expr.Any {
 // related matches ICMP errors, of one family, that are about a packet that went
 // through here.
 func related(proto byte) []expr.Any {
-	const state = 4 // bytes
-	return slices.Concat(fits(expr.MetaKeyL4PROTO, proto), []expr.Any{
-		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
-		&expr.Bitwise{
-			SourceRegister: 1, DestRegister: 1, Len: state,
-			Mask: binary.NativeEndian.AppendUint32(nil, expr.CtStateBitRELATED), Xor: make([]byte, state),
-		},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, state)},
-	})
+	return slices.Concat(fits(expr.MetaKeyL4PROTO, proto), state(expr.CtStateBitRELATED, true))
 }
 
 // linkTalk matches what IPv6 says on a link: who listens to which group, who is

@@ -51,23 +51,23 @@ type rule struct {
 func rules(name string, p policy) []rule {
 	out := make([]rule, 0, len(p.masquerade)+2*len(p.destinations)+20)
 	for _, m := range p.masquerade {
-		out = append(out, rule{chainNAT, commentNAT + m.String(), masqueradeFrom(m, name)})
+		exprs := masqueradeFrom(m, name)
+		if a := innerOf(m, p.inner); a.IsValid() {
+			exprs = snatFrom(m, name, a)
+		}
+		out = append(out, rule{chainNAT, commentNAT + m.String(), exprs})
 	}
 	// A segment that is too long for the tunnel, or for the way to it, would be
 	// dropped, and often nobody would tell the sender.
 	out = append(out,
 		rule{chainForward, commentMSS, clamp(expr.MetaKeyIIFNAME, name)},
 		rule{chainForward, commentMSS, clamp(expr.MetaKeyOIFNAME, name)})
-	return append(out, reach(name, p)...)
+	return slices.Concat(out, inner(name, p), reach(name, p))
 }
 
 // masqueradeFrom matches packets from p that leave by another interface.
 func masqueradeFrom(p netip.Prefix, name string) []expr.Any {
-	return slices.Concat(within(p, source), []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: linkName(name)},
-		&expr.Masq{},
-	})
+	return append(outward(p, name), &expr.Masq{})
 }
 
 // end is one of the two ends of a packet's way: where its header has them in
@@ -139,6 +139,7 @@ func linkName(name string) []byte {
 func asked(comments []string) policy {
 	return policy{
 		masquerade:   prefixes(comments, commentNAT),
+		inner:        addresses(comments, commentInner),
 		destinations: prefixes(comments, commentTo),
 		isolated:     slices.Contains(comments, commentIsolated),
 	}
@@ -157,6 +158,19 @@ func prefixes(comments []string, word string) []netip.Prefix {
 		}
 	}
 	slices.SortFunc(out, netip.Prefix.Compare)
+	return out
+}
+
+// addresses are those of the comments that begin with a word, in order.
+func addresses(comments []string, word string) []netip.Addr {
+	var out []netip.Addr
+	for _, c := range comments {
+		text, ok := strings.CutPrefix(c, word)
+		if a, err := netip.ParseAddr(text); ok && err == nil {
+			out = append(out, a)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
 	return out
 }
 
@@ -233,6 +247,9 @@ func writeExpr(b *strings.Builder, raw []byte) error {
 				if name == "immediate" {
 					clearNested(f.Value)
 				}
+				if name == "nat" && f.Attr.Type&typeMask == unix.NFTA_NAT_FLAGS {
+					clearMapped(f.Value)
+				}
 				if slices.ContainsFunc(f.Value, func(c byte) bool { return c != 0 }) {
 					data = append(data, fmt.Sprintf("%02d=%x", f.Attr.Type&typeMask, f.Value))
 				}
@@ -250,6 +267,15 @@ func clearNested(b []byte) {
 	const typ = 2 // where an attribute has its type
 	if len(b) >= unix.SizeofNlAttr {
 		binary.NativeEndian.PutUint16(b[typ:], binary.NativeEndian.Uint16(b[typ:])&typeMask)
+	}
+}
+
+// clearMapped takes a flag off those of an address translation: that there is an
+// address, which the register says already, the kernel tells and the library does not.
+func clearMapped(flags []byte) {
+	const mapped = 1 // NF_NAT_RANGE_MAP_IPS
+	if len(flags) > 0 {
+		flags[len(flags)-1] &^= mapped
 	}
 }
 

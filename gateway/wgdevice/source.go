@@ -13,6 +13,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/holdfastvpn/holdfast/gateway/wgdevice/announce"
 )
 
 // Which address WireGuard sends from is a matter of routing: its packets have a
@@ -60,14 +62,21 @@ func checkMark(mark uint32) error {
 
 // machine is what matters here of the machine.
 type machine struct {
-	addrs  map[netip.Addr]bool // that can be sent from
-	inner  map[int]bool        // links that are WireGuard of ours
-	kernel bool                // the interface is the kernel's WireGuard
+	addrs  map[netip.Addr]int // that can be sent from, and their links
+	ether  map[int]ether      // links with Ethernet
+	inner  map[int]bool       // links that are WireGuard of ours
+	kernel bool               // the interface is the kernel's WireGuard
+}
+
+// ether is a link with Ethernet.
+type ether struct {
+	name string
+	mac  [announce.MACLen]byte
 }
 
 // machineOf sums up what there is; name is that of the interface.
 func machineOf(name string, links []netlink.Link, addrs []netlink.Addr) machine {
-	m := machine{addrs: map[netip.Addr]bool{}, inner: map[int]bool{}}
+	m := machine{addrs: map[netip.Addr]int{}, ether: map[int]ether{}, inner: map[int]bool{}}
 	up := map[int]bool{}
 	for _, l := range links {
 		a := l.Attrs()
@@ -76,12 +85,15 @@ func machineOf(name string, links []netlink.Link, addrs []netlink.Addr) machine 
 		marked := a.Alias == mark || strings.HasPrefix(a.Alias, mark+" ")
 		m.inner[a.Index] = a.Name == name || marked && (kind == kindKernel || kind == kindTUN)
 		m.kernel = m.kernel || a.Name == name && kind == kindKernel
+		if len(a.HardwareAddr) == announce.MACLen {
+			m.ether[a.Index] = ether{a.Name, [announce.MACLen]byte(a.HardwareAddr)}
+		}
 	}
 	for _, a := range addrs {
 		// The kernel refuses to send from one of IPv6 as long as it looks whether
 		// somebody else has it, and when somebody has.
 		if p, ok := prefixOf(a.IPNet); ok && up[a.LinkIndex] && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
-			m.addrs[p.Addr()] = true
+			m.addrs[p.Addr()] = a.LinkIndex
 		}
 	}
 	return m
@@ -91,7 +103,7 @@ func machineOf(name string, links []netlink.Link, addrs []netlink.Addr) machine 
 func (m machine) owned(floating []netip.Addr) []netip.Addr {
 	var out []netip.Addr
 	for _, a := range floating {
-		if m.addrs[a] {
+		if _, has := m.addrs[a]; has {
 			out = append(out, a)
 		}
 	}

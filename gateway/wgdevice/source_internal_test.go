@@ -59,7 +59,7 @@ func TestMachineOf(t *testing.T) {
 func TestCopies(t *testing.T) {
 	float := netip.MustParseAddr("192.0.2.10")
 	v6 := netip.MustParseAddr("2001:db8::10")
-	m := machine{addrs: map[netip.Addr]bool{float: true, v6: true}, inner: map[int]bool{9: true}}
+	m := machine{addrs: map[netip.Addr]int{float: 1, v6: 1}, inner: map[int]bool{9: true}}
 	gw := net.IP{192, 0, 2, 254}
 	main := []netlink.Route{
 		routeFor("0.0.0.0/0", func(r *netlink.Route) {

@@ -15,7 +15,6 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 	"golang.zx2c4.com/wireguard/wgctrl"
-	"golang.zx2c4.com/wireguard/wgctrl/wgtypes"
 )
 
 // sources makes what WireGuard sends leave from floating addresses. A Device has
@@ -29,7 +28,8 @@ type sources struct {
 	users int        // the Device, and who is told
 	ns    *namespace
 	nl    *netlink.Handle
-	last  uint32 // the mark whose rules and table are ours, as far as we know; 0: none
+	wg    *wgctrl.Client // of refresh; nil until it is needed
+	last  uint32         // the mark whose rules and table are ours, as far as we know; 0: none
 }
 
 // newSources takes handles of its own.
@@ -69,7 +69,7 @@ func (s *sources) give() error {
 		return nil
 	}
 	s.nl.Close()
-	return s.ns.Close()
+	return join(s.unplug(), s.ns.Close())
 }
 
 // look sees what the machine has.
@@ -399,59 +399,4 @@ func (s *sources) change(add, del []netlink.Route) error {
 		}
 	}
 	return join(errs...)
-}
-
-// keep has the tables of a mark follow the machine, where a rule of ours leads
-// there, and returns which of the floating addresses the machine has, if that could
-// be seen.
-func (s *sources) keep(ctx context.Context, mark uint32, floating []netip.Addr) (owned []netip.Addr, seen bool, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m, err := s.look(ctx)
-	if err != nil {
-		return nil, false, err
-	}
-	owned = m.owned(floating)
-	if checkMark(mark) != nil {
-		return owned, true, nil
-	}
-	var errs []error
-	changed := false
-	for _, family := range families {
-		mine := ofFamily(family, floating)
-		rules, err := s.rules(ctx, family, mark)
-		if err != nil || len(rules) == 0 || len(mine) == 0 {
-			errs = append(errs, err)
-			continue
-		}
-		t, err := s.table(ctx, family, mark)
-		if err == nil {
-			var fresh bool
-			fresh, err = s.fill(ctx, family, mark, t, m, mine)
-			changed = changed || fresh
-		}
-		errs = append(errs, err)
-	}
-	if changed && m.kernel && mark == s.last {
-		errs = append(errs, s.refresh(mark))
-	}
-	return owned, true, join(errs...)
-}
-
-// refresh has the kernel's WireGuard forget which address and which route it took
-// for each peer: it does so when it is told its mark, also the one that it has. It
-// would notice by itself that an address has gone, but not always that one has come.
-func (s *sources) refresh(mark uint32) error {
-	return s.ns.do(func() error {
-		c, err := wgctrl.New()
-		if err != nil {
-			return fmt.Errorf("connect to the kernel's WireGuard: %w", err)
-		}
-		number := int(mark)
-		err = c.ConfigureDevice(s.name, wgtypes.Config{FirewallMark: &number})
-		if err != nil {
-			err = fmt.Errorf("have WireGuard look for its routes again: %w", explain(absent(err)))
-		}
-		return join(err, c.Close())
-	})
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -25,6 +26,10 @@ type Floating struct {
 	host    *Host // nil: nowhere
 	link    string
 	restore []netlink.Route // routes of host as they were before
+	left    time.Time       // when they were taken away last, at the latest
+	came    time.Time       // when the first of them was at host
+
+	senders map[*Host]*announce.Sender // until the network is closed
 }
 
 // Floating returns addresses that move together, at first nowhere.
@@ -38,6 +43,15 @@ func (f *Floating) On() (*Host, string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.host, f.link
+}
+
+// Moved returns when the last Move had taken the addresses away from where they were,
+// and when it had given the first of them to where they are now: nobody there can know
+// before. Both are zero before the first Move.
+func (f *Floating) Moved() (left, came time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.left, f.came
 }
 
 // Move takes the addresses away from where they are, gives them to a link of
@@ -57,11 +71,15 @@ func (f *Floating) Move(to *Host, link string) error {
 	if err := f.drop(); err != nil {
 		return err
 	}
+	f.left, f.came = time.Now(), time.Time{}
 	f.host, f.link = to, link // from here on there is something to take away
 	err := to.onLink("move the floating address to", link, func(nl *netlink.Handle, l netlink.Link) error {
 		for _, a := range f.addrs {
 			if err := nl.AddrReplace(l, address(netip.PrefixFrom(a, a.BitLen()))); err != nil {
 				return fmt.Errorf("add %s: %w", a, err)
+			}
+			if f.came.IsZero() {
+				f.came = time.Now()
 			}
 		}
 		if err := ready(nl, l); err != nil {
@@ -178,6 +196,10 @@ func (f *Floating) announce() error {
 			return nil // no Ethernet: nobody asks for addresses here
 		}
 		mac := [announce.MACLen]byte(l.Attrs().HardwareAddr)
+		sender, err := f.sender()
+		if err != nil {
+			return err
+		}
 		return f.host.Do(func() error {
 			router, err := readSysctl("net.ipv6.conf." + f.link + ".forwarding")
 			if err != nil {
@@ -189,7 +211,31 @@ func (f *Floating) announce() error {
 					frames = append(frames, announce.Frame(a, mac, router == "1"))
 				}
 			}
-			return announce.Send(l.Attrs().Index, frames...)
+			return sender.Send(l.Attrs().Index, frames...)
 		})
 	})
+}
+
+// sender is kept, as those keep theirs who move addresses for a living: to close one
+// takes longer than all of a move. The caller holds mu.
+func (f *Floating) sender() (*announce.Sender, error) {
+	if s := f.senders[f.host]; s != nil {
+		return s, nil
+	}
+	var s *announce.Sender
+	err := f.host.Do(func() (err error) {
+		s, err = announce.Open()
+		return err
+	})
+	if err == nil {
+		err = f.net.employ(s)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if f.senders == nil {
+		f.senders = map[*Host]*announce.Sender{}
+	}
+	f.senders[f.host] = s
+	return s, nil
 }

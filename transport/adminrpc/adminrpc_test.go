@@ -50,9 +50,9 @@ func TestLocations(t *testing.T) {
 	require.NoError(t, err)
 	want.Name, want.MTU = "hq", 1300
 	require.Empty(t, cmp.Diff(want, l, compare))
-	l, _, err = r.root.UpdateLocation(ctx, location.Location{ID: l.ID}, "dns", "destinations", "isolated", "floating")
+	l, _, err = r.root.UpdateLocation(ctx, location.Location{ID: l.ID}, "dns", "destinations", "isolated", "floating", "inner_floating")
 	require.NoError(t, err)
-	want.DNS, want.Destinations, want.Isolated, want.Floating = nil, nil, false, nil
+	want.DNS, want.Destinations, want.Isolated, want.Floating, want.InnerFloating = nil, nil, false, nil, nil
 	require.Empty(t, cmp.Diff(want, l, compare))
 
 	office := r.office()

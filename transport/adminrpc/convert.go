@@ -79,7 +79,7 @@ func fromLocation(l location.Location) *pb.Location {
 	m := &pb.Location{
 		Id: string(l.ID), Name: l.Name, Networks: texts(l.Networks), Gateway: texts(l.Gateway), Reserved: texts(l.Reserved),
 		AllowOverlap: l.AllowOverlap, Host: l.Host, Port: uint32(l.Port), Mtu: uint32(l.MTU), Mark: l.Mark, Inner: string(l.Inner),
-		Floating: texts(l.Floating), Dns: texts(l.DNS), Search: l.Search, AllowedIps: texts(l.AllowedIPs),
+		Floating: texts(l.Floating), InnerFloating: texts(l.InnerFloating), Dns: texts(l.DNS), Search: l.Search, AllowedIps: texts(l.AllowedIPs),
 		Destinations: texts(l.Destinations), Isolated: l.Isolated,
 		ClientKeepalive: keepalive, Disabled: l.Disabled,
 	}
@@ -94,11 +94,12 @@ func toLocation(m *pb.Location) (location.Location, error) {
 	var r reader
 	l := location.Location{
 		ID: location.ID(m.GetId()), Name: m.GetName(),
-		Networks:     each(&r, "Networks", m.GetNetworks(), location.ParsePrefix),
-		Gateway:      each(&r, "Gateway", m.GetGateway(), parseAddr),
-		Reserved:     each(&r, "Reserved", m.GetReserved(), location.ParsePrefix),
-		Floating:     each(&r, "Floating", m.GetFloating(), parseAddr),
-		AllowOverlap: m.GetAllowOverlap(), Host: m.GetHost(), Port: uint16(m.GetPort()), MTU: int(m.GetMtu()), Mark: m.GetMark(),
+		Networks:      each(&r, "Networks", m.GetNetworks(), location.ParsePrefix),
+		Gateway:       each(&r, "Gateway", m.GetGateway(), parseAddr),
+		Reserved:      each(&r, "Reserved", m.GetReserved(), location.ParsePrefix),
+		Floating:      each(&r, "Floating", m.GetFloating(), parseAddr),
+		InnerFloating: each(&r, "InnerFloating", m.GetInnerFloating(), parseAddr),
+		AllowOverlap:  m.GetAllowOverlap(), Host: m.GetHost(), Port: uint16(m.GetPort()), MTU: int(m.GetMtu()), Mark: m.GetMark(),
 		Inner: location.Inner(m.GetInner()), DNS: each(&r, "DNS", m.GetDns(), parseAddr), Search: m.GetSearch(),
 		AllowedIPs:   each(&r, "AllowedIPs", m.GetAllowedIps(), location.ParsePrefix),
 		Destinations: each(&r, "Destinations", m.GetDestinations(), location.ParsePrefix), Isolated: m.GetIsolated(),
@@ -124,6 +125,7 @@ var locationFields = map[string]func(to *location.Location, from location.Locati
 	"mtu":              func(to *location.Location, from location.Location) { to.MTU = from.MTU },
 	"mark":             func(to *location.Location, from location.Location) { to.Mark = from.Mark },
 	"inner":            func(to *location.Location, from location.Location) { to.Inner = from.Inner },
+	"inner_floating":   func(to *location.Location, from location.Location) { to.InnerFloating = from.InnerFloating },
 	"dns":              func(to *location.Location, from location.Location) { to.DNS = from.DNS },
 	"search":           func(to *location.Location, from location.Location) { to.Search = from.Search },
 	"allowed_ips":      func(to *location.Location, from location.Location) { to.AllowedIPs = from.AllowedIPs },

@@ -9,6 +9,8 @@ import (
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/transport/gatewayrpc/internal/pb"
+	"github.com/holdfastvpn/holdfast/transport/internal/span"
+	"github.com/holdfastvpn/holdfast/transport/internal/wire"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
@@ -24,8 +26,6 @@ const (
 	maxFloating   = 16
 	maxWhat       = 1024 // bytes, of the words for a problem
 	maxText       = 255  // bytes, of other texts
-	maxEndpoint   = 64   // bytes, zone included
-	maxAge        = 9e15 // microseconds
 )
 
 func toRevision(r gateway.Revision) *pb.Revision {
@@ -125,22 +125,9 @@ func fromAddrs(field string, list [][]byte) ([]netip.Addr, error) {
 	return out, nil
 }
 
-func toEndpoint(e netip.AddrPort) []byte {
-	if e == (netip.AddrPort{}) {
-		return nil
-	}
-	b, err := e.MarshalBinary()
-	if err != nil || len(b) > maxEndpoint {
-		return nil
-	}
-	return b
-}
-
-func fromEndpoint(b []byte) (e netip.AddrPort, err error) {
-	if len(b) == 0 {
-		return e, nil
-	}
-	if err := e.UnmarshalBinary(b); err != nil {
+func fromEndpoint(b []byte) (netip.AddrPort, error) {
+	e, err := wire.ParseEndpoint(b)
+	if err != nil {
 		return e, fmt.Errorf("%w: an endpoint of %d bytes is none", ErrInvalid, len(b))
 	}
 	return e, nil
@@ -153,17 +140,22 @@ func toInterface(i *gateway.Interface) (*pb.Interface, error) {
 	case len(i.Addrs) > maxAddrs || len(i.Masquerade) > maxMasquerade || len(i.Destinations) > maxReach:
 		return nil, fmt.Errorf("%w: an interface with %d addresses, %d masqueraded prefixes and %d destinations",
 			ErrTooLarge, len(i.Addrs), len(i.Masquerade), len(i.Destinations))
-	case len(i.Floating) > maxFloating:
-		return nil, fmt.Errorf("%w: an interface with %d floating addresses, more than %d", ErrTooLarge, len(i.Floating), maxFloating)
+	case len(i.Floating) > maxFloating || len(i.Inner) > maxFloating:
+		return nil, fmt.Errorf("%w: an interface with %d floating addresses and %d inner ones, more than %d",
+			ErrTooLarge, len(i.Floating), len(i.Inner), maxFloating)
 	}
 	floating, err := toAddrs("Floating", i.Floating)
+	if err != nil {
+		return nil, err
+	}
+	inner, err := toAddrs("Inner", i.Inner)
 	if err != nil {
 		return nil, err
 	}
 	return &pb.Interface{
 		Key: secret(i.Key), Port: uint32(i.Port), Addrs: toPrefixes(i.Addrs), Mtu: int64(i.MTU), Mark: i.Mark,
 		Masquerade: toPrefixes(i.Masquerade), Destinations: toPrefixes(i.Destinations), Isolated: i.Isolated,
-		Floating: floating,
+		Floating: floating, Inner: inner,
 	}, nil
 }
 
@@ -190,7 +182,10 @@ func fromInterface(m *pb.Interface) (*gateway.Interface, error) {
 	if i.Destinations, err = fromPrefixes(m.GetDestinations()); err != nil {
 		return nil, err
 	}
-	i.Floating, err = fromAddrs("Floating", m.GetFloating())
+	if i.Floating, err = fromAddrs("Floating", m.GetFloating()); err != nil {
+		return nil, err
+	}
+	i.Inner, err = fromAddrs("Inner", m.GetInner())
 	return i, err
 }
 
@@ -199,7 +194,7 @@ func toPeer(m *pb.Peer, p *gateway.Peer) error {
 		return fmt.Errorf("%w: peer %v with %d prefixes, more than %d", ErrTooLarge, p.Key, len(p.AllowedIPs), maxPrefixes)
 	}
 	m.Key, m.Preshared = p.Key[:], secret(p.Preshared)
-	m.AllowedIps, m.Endpoint = toPrefixes(p.AllowedIPs), toEndpoint(p.Endpoint)
+	m.AllowedIps, m.Endpoint = toPrefixes(p.AllowedIPs), wire.AppendEndpoint(nil, p.Endpoint)
 	m.Keepalive = int64(p.Keepalive / time.Second)
 	return nil
 }
@@ -227,26 +222,8 @@ func fromPeer(p *gateway.Peer, m *pb.Peer) (err error) {
 	return err
 }
 
-// toAge returns how long ago t was, in microseconds, rounded up, and one more; 0 for
-// the zero time.
-func toAge(t, now time.Time) uint64 {
-	if t.IsZero() {
-		return 0
-	}
-	age := max(now.Sub(t), 0)
-	return min(uint64((age+time.Microsecond-1)/time.Microsecond)+1, maxAge)
-}
-
-// fromAge is the instant that was age before now.
-func fromAge(age uint64, now time.Time) time.Time {
-	if age == 0 {
-		return time.Time{}
-	}
-	return now.Add(-time.Duration(min(age-1, maxAge)) * time.Microsecond)
-}
-
 func toProblem(p *gateway.Problem, now time.Time) *pb.Problem {
-	m := &pb.Problem{What: text(p.What, maxWhat), Age: toAge(p.At, now)}
+	m := &pb.Problem{What: text(p.What, maxWhat), Age: span.Age(p.At, now)}
 	if !p.Key.IsZero() {
 		m.Key = p.Key[:]
 	}
@@ -255,12 +232,12 @@ func toProblem(p *gateway.Problem, now time.Time) *pb.Problem {
 
 func fromProblem(m *pb.Problem, sent time.Time) (gateway.Problem, error) {
 	key, err := fromKey(m.GetKey())
-	return gateway.Problem{Key: key, What: m.GetWhat(), At: fromAge(m.GetAge(), sent)}, err
+	return gateway.Problem{Key: key, What: m.GetWhat(), At: span.Instant(m.GetAge(), sent)}, err
 }
 
 func toSighting(m *pb.Sighting, s *gateway.Sighting, by gateway.ID, now time.Time) {
-	m.Key, m.Endpoint, m.Rx, m.Tx = s.Key[:], toEndpoint(s.Endpoint), s.Rx, s.Tx
-	m.Heard, m.Handshake = toAge(s.Heard, now), toAge(s.Handshake, now)
+	m.Key, m.Endpoint, m.Rx, m.Tx = s.Key[:], wire.AppendEndpoint(nil, s.Endpoint), s.Rx, s.Tx
+	m.Heard, m.Handshake = span.Age(s.Heard, now), span.Age(s.Handshake, now)
 	if s.By != by {
 		other := text(string(s.By), maxText)
 		m.By = &other
@@ -275,7 +252,7 @@ func fromSighting(s *gateway.Sighting, m *pb.Sighting, by string, sent time.Time
 		by = m.GetBy()
 	}
 	s.By, s.Rx, s.Tx = gateway.ID(by), m.GetRx(), m.GetTx()
-	s.Heard, s.Handshake = fromAge(m.GetHeard(), sent), fromAge(m.GetHandshake(), sent)
+	s.Heard, s.Handshake = span.Instant(m.GetHeard(), sent), span.Instant(m.GetHandshake(), sent)
 	s.Endpoint, err = fromEndpoint(m.GetEndpoint())
 	return err
 }

@@ -29,6 +29,7 @@ func TestUpdatesComeBackAsTheyWere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old, now := gatewaytest.RandomConfig().Draw(t, "old"), gatewaytest.RandomConfig().Draw(t, "now")
 		old.Revision = gateway.Revision{Epoch: rapid.Uint64().Draw(t, "epoch"), Number: rapid.Uint64().Draw(t, "number")}
+		now.Interface.Inner = addrs("10.60.0.9", "fd60::9")[rapid.IntRange(0, 2).Draw(t, "inner"):]
 		now.Interface.Floating = addrs("192.0.2.9", "192.0.2.10", "2001:db8::9")[rapid.IntRange(0, 3).Draw(t, "floating"):]
 		now.Revision = gateway.Revision{Epoch: old.Revision.Epoch, Number: old.Revision.Number + 1}
 		for _, u := range []gateway.Update{now.Since(old), now.Since(gateway.Config{}), {}, {Interface: &gateway.Interface{}}} {
@@ -48,6 +49,7 @@ func TestBadRowsCross(t *testing.T) {
 		To: gateway.Revision{Epoch: 1, Number: 1},
 		Interface: &gateway.Interface{
 			MTU: -1, Addrs: []netip.Prefix{{}, netip.MustParsePrefix("::ffff:10.0.0.1/100")},
+			Inner:    addrs("fd60::9", "::ffff:10.60.0.9", "::"),
 			Floating: addrs("::ffff:192.0.2.9", "10.20.0.1", "::", "10.20.0.1"),
 		},
 		Set: []gateway.Peer{
@@ -80,11 +82,14 @@ func TestFloatingAddressesThatCannotBeSaid(t *testing.T) {
 	}{
 		"none":          {append(addrs("192.0.2.9"), netip.Addr{}), gatewayrpc.ErrInvalid, "Floating[1]"},
 		"one of a zone": {addrs("2001:db8::9%eth0"), gatewayrpc.ErrInvalid, "Floating[0] is 2001:db8::9%eth0"},
-		"too many":      {slices.Repeat(addrs("192.0.2.9"), 17), gatewayrpc.ErrTooLarge, "17 floating addresses, more than 16"},
+		"too many":      {slices.Repeat(addrs("192.0.2.9"), 17), gatewayrpc.ErrTooLarge, "17 floating addresses and 0 inner ones, more than 16"},
 		"all that fit":  {slices.Repeat(addrs("2001:db8::9"), 16), nil, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			u := gateway.Update{To: gateway.Revision{Epoch: 1, Number: 1}, Interface: &gateway.Interface{Floating: c.list}}
+			u := gateway.Update{To: gateway.Revision{Epoch: 1, Number: 1}, Interface: &gateway.Interface{Inner: c.list}}
+			_, err := gatewayrpc.AppendUpdate(nil, u)
+			require.ErrorIs(t, err, c.want)
+			u.Interface = &gateway.Interface{Floating: c.list}
 			b, err := gatewayrpc.AppendUpdate(nil, u)
 			if c.want != nil {
 				require.ErrorIs(t, err, c.want)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/transport/gatewayrpc/internal/pb"
+	"github.com/holdfastvpn/holdfast/transport/internal/wire"
 )
 
 // HandlerConfig is for NewHandler.
@@ -45,28 +46,10 @@ func NewHandler(plane gateway.ControlPlane, cfg HandlerConfig) (string, http.Han
 	}
 	h := &handler{plane: plane, c: cfg}
 	return pb.NewGatewayServiceHandler(h,
-		connect.WithInterceptors(errorsOut{}, validate.NewInterceptor()),
+		connect.WithInterceptors(wire.Out(encode), validate.NewInterceptor()),
 		connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil), // keys do not get smaller
 	)
-}
-
-// errorsOut is the one place through which errors leave.
-type errorsOut struct{}
-
-func (errorsOut) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc {
-	return func(ctx context.Context, r connect.AnyRequest) (connect.AnyResponse, error) {
-		a, err := next(ctx, r)
-		return a, encode(err)
-	}
-}
-
-func (errorsOut) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-func (errorsOut) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, c connect.StreamingHandlerConn) error { return encode(next(ctx, c)) }
 }
 
 type handler struct {

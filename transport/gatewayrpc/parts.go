@@ -94,7 +94,7 @@ func peerSize(p *gateway.Peer) int {
 }
 
 func interfaceSize(i *gateway.Interface) int {
-	n := 128 + 18*len(i.Floating)
+	n := 128 + 18*(len(i.Floating)+len(i.Inner))
 	for _, list := range [][]netip.Prefix{i.Addrs, i.Masquerade, i.Destinations} {
 		n += prefixSize(list) + 2*len(list)
 	}

@@ -109,6 +109,7 @@ func TestErrorsDoNotPrintKeys(t *testing.T) {
 		"a short address":      iface(func(i *pb.Interface) { i.Addrs = [][]byte{{1, 2}} }),
 		"a long length":        iface(func(i *pb.Interface) { i.Masquerade = [][]byte{{1, 2, 3, 4, 33}} }),
 		"a secret that floats": iface(func(i *pb.Interface) { i.Floating = [][]byte{private[:]} }),
+		"a secret within":      iface(func(i *pb.Interface) { i.Inner = [][]byte{private[:]} }),
 		"a short one floats":   iface(func(i *pb.Interface) { i.Floating = [][]byte{private[:5]} }),
 		"a long preshared":     row(func(p *pb.Peer) { p.Preshared = long }),
 		"a short public key":   row(func(p *pb.Peer) { p.Key = p.GetKey()[:31] }),

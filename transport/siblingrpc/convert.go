@@ -6,15 +6,15 @@ import (
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/transport/internal/span"
+	"github.com/holdfastvpn/holdfast/transport/internal/wire"
 	"github.com/holdfastvpn/holdfast/transport/siblingrpc/internal/pb"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 const (
-	maxMessage  = 1 << 20 // bytes
-	maxOwns     = 1024
-	maxEndpoint = 64   // bytes, zone included
-	maxAge      = 9e15 // microseconds
+	maxMessage = 1 << 20 // bytes
+	maxOwns    = 1024
 )
 
 func toRevision(r gateway.Revision) *pb.Revision {
@@ -28,30 +28,12 @@ func fromRevision(m *pb.Revision) gateway.Revision {
 	return gateway.Revision{Epoch: m.GetEpoch(), Number: m.GetNumber()}
 }
 
-// toAge returns how long ago t was, in microseconds, rounded up, and one more; 0 for
-// the zero time.
-func toAge(t, now time.Time) uint64 {
-	if t.IsZero() {
-		return 0
-	}
-	age := max(now.Sub(t), 0)
-	return min(uint64((age+time.Microsecond-1)/time.Microsecond)+1, maxAge)
-}
-
-// fromAge is the instant that was age before now.
-func fromAge(age uint64, now time.Time) time.Time {
-	if age == 0 {
-		return time.Time{}
-	}
-	return now.Add(-time.Duration(min(age-1, maxAge)) * time.Microsecond)
-}
-
 // toOwns returns the bytes of addresses; one that is none, or has too long a zone, has
 // none.
 func toOwns(list []netip.Addr) [][]byte {
 	out := make([][]byte, min(len(list), maxOwns))
 	for i := range out {
-		if b, err := list[i].MarshalBinary(); err == nil && len(b) <= maxEndpoint {
+		if b, err := list[i].MarshalBinary(); err == nil && len(b) <= wire.MaxEndpoint {
 			out[i] = b
 		}
 	}
@@ -94,8 +76,8 @@ func toSightings(list []gateway.Sighting, now time.Time) *pb.Sightings {
 	}
 	m := &pb.Sightings{
 		Keys:      make([]byte, 0, len(list)*wgkey.Size),
-		Heard:     column(list, func(s *gateway.Sighting) uint64 { return toAge(s.Heard, now) }),
-		Handshake: column(list, func(s *gateway.Sighting) uint64 { return toAge(s.Handshake, now) }),
+		Heard:     column(list, func(s *gateway.Sighting) uint64 { return span.Age(s.Heard, now) }),
+		Handshake: column(list, func(s *gateway.Sighting) uint64 { return span.Age(s.Handshake, now) }),
 		Rx:        column(list, func(s *gateway.Sighting) uint64 { return s.Rx }),
 		Tx:        column(list, func(s *gateway.Sighting) uint64 { return s.Tx }),
 	}
@@ -116,31 +98,21 @@ func toSightings(list []gateway.Sighting, now time.Time) *pb.Sightings {
 // appendEndpoint appends an endpoint with its length before it.
 func appendEndpoint(b []byte, e netip.AddrPort) []byte {
 	at := len(b)
-	b = append(b, 0)
-	if e == (netip.AddrPort{}) {
-		return b
-	}
-	b, err := e.AppendBinary(b)
-	n := len(b) - at - 1
-	if err != nil || n > maxEndpoint {
-		return append(b[:at], 0)
-	}
-	b[at] = byte(n)
+	b = wire.AppendEndpoint(append(b, 0), e)
+	b[at] = byte(len(b) - at - 1)
 	return b
 }
 
 // cutEndpoint reads what appendEndpoint wrote, and returns what follows it.
 func cutEndpoint(b []byte) (e netip.AddrPort, rest []byte, err error) {
-	if len(b) == 0 || int(b[0]) > maxEndpoint || int(b[0]) >= len(b) && b[0] > 0 {
+	if len(b) == 0 || int(b[0]) > wire.MaxEndpoint || int(b[0]) >= len(b) {
 		return e, nil, fmt.Errorf("%w: endpoints break off", ErrInvalid)
 	}
-	n := int(b[0])
-	if n > 0 {
-		if err := e.UnmarshalBinary(b[1 : 1+n]); err != nil {
-			return e, nil, fmt.Errorf("%w: an endpoint of %d bytes is none", ErrInvalid, n)
-		}
+	n := 1 + int(b[0])
+	if e, err = wire.ParseEndpoint(b[1:n]); err != nil {
+		return e, nil, fmt.Errorf("%w: an endpoint of %d bytes is none", ErrInvalid, n-1)
 	}
-	return e, b[1+n:], nil
+	return e, b[n:], nil
 }
 
 // rows says of how many peers columns are, if they fit together.
@@ -176,7 +148,7 @@ func appendSightings(list []gateway.Sighting, m *pb.Sightings, by gateway.ID, se
 		s := &list[at+i]
 		copy(s.Key[:], m.GetKeys()[i*wgkey.Size:])
 		s.By, s.Rx, s.Tx = by, cell(m.GetRx(), i), cell(m.GetTx(), i)
-		s.Heard, s.Handshake = fromAge(cell(m.GetHeard(), i), sent), fromAge(cell(m.GetHandshake(), i), sent)
+		s.Heard, s.Handshake = span.Instant(cell(m.GetHeard(), i), sent), span.Instant(cell(m.GetHandshake(), i), sent)
 		if len(m.GetEndpoints()) > 0 {
 			if s.Endpoint, ends, err = cutEndpoint(ends); err != nil {
 				return nil, err

@@ -15,6 +15,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/gateway"
 	"github.com/holdfastvpn/holdfast/transport"
+	"github.com/holdfastvpn/holdfast/transport/internal/wire"
 	"github.com/holdfastvpn/holdfast/transport/siblingrpc/internal/pb"
 )
 
@@ -66,23 +67,10 @@ func NewHandler(t gateway.Talker, cfg Config) (string, http.Handler) {
 	cfg.defaults()
 	h := &handler{talker: t, c: cfg, lags: map[gateway.ID]*lagging{}}
 	return pb.NewSiblingServiceHandler(h,
-		connect.WithInterceptors(errorsOut{}, validate.NewInterceptor()),
+		connect.WithInterceptors(wire.Out(encode), validate.NewInterceptor()),
 		connect.WithReadMaxBytes(maxMessage), connect.WithSendMaxBytes(maxMessage),
 		connect.WithCompression("gzip", nil, nil), // keys do not get smaller
 	)
-}
-
-// errorsOut is the one place through which errors leave.
-type errorsOut struct{}
-
-func (errorsOut) WrapUnary(next connect.UnaryFunc) connect.UnaryFunc { return next }
-
-func (errorsOut) WrapStreamingClient(next connect.StreamingClientFunc) connect.StreamingClientFunc {
-	return next
-}
-
-func (errorsOut) WrapStreamingHandler(next connect.StreamingHandlerFunc) connect.StreamingHandlerFunc {
-	return func(ctx context.Context, c connect.StreamingHandlerConn) error { return encode(next(ctx, c)) }
 }
 
 type handler struct {

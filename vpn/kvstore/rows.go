@@ -30,6 +30,7 @@ type locationRow struct {
 	MTU             int            `json:"mtu,omitzero"`
 	Mark            uint32         `json:"mark,omitzero"`
 	Inner           location.Inner `json:"inner,omitzero"`
+	InnerFloating   []netip.Addr   `json:"inner_floating,omitempty"`
 	Destinations    []netip.Prefix `json:"destinations,omitempty"`
 	Isolated        bool           `json:"isolated,omitzero"`
 	DNS             []netip.Addr   `json:"dns,omitempty"`

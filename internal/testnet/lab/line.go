@@ -94,6 +94,10 @@ func (l line) eachWay() testnet.Impairment {
 // trip is the longest round trip.
 func (l line) trip() time.Duration { return l.delay + l.jitter }
 
+// takeover is what of a takeover is the way, on a line that loses nothing: initiation,
+// answer and confirmation, and then the client's packet and the reply to it.
+func (l line) takeover() time.Duration { return 5 * l.trip() / 2 }
+
 // fits makes sure that figures are not those of another line: no packet is
 // faster than the line, but for what the kernel rounds.
 func (l line) fits(rtt time.Duration) error {

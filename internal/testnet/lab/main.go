@@ -211,6 +211,11 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 			break
 		}
 	}
+	if r.Error == "" && s.Judge != nil && o.runs >= many {
+		if err := s.Judge(Series{Clock: o.clock, Line: o.line, Metrics: &m}); err != nil {
+			r.Error = fmt.Sprintf("%d runs, each of them right (repeat them with -runs %d -seed %d): %v", o.runs, o.runs, o.seed, err)
+		}
+	}
 	r.OK = r.Error == ""
 	r.Metrics = m.Map()
 	r.Seconds = round(time.Since(start).Seconds())

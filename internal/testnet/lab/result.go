@@ -89,6 +89,9 @@ func (m *Metrics) Fact(name string, v any) {
 	m.facts[name] = v
 }
 
+// Percentiles sums up the samples of a name.
+func (m *Metrics) Percentiles(name string) Percentiles { return percentiles(m.samples[name]) }
+
 // Map returns everything by name, never nil.
 func (m *Metrics) Map() map[string]any {
 	out := make(map[string]any)

@@ -23,6 +23,19 @@ type Scenario struct {
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
+	// Judge says what is wrong with the figures of a series of at least that many
+	// runs, of which each was right; nil: each run has said all.
+	Judge func(s Series) error
+}
+
+// many is how many runs make a series whose figures can be judged.
+const many = 20
+
+// Series is what many runs of a scenario measured.
+type Series struct {
+	Clock   string
+	Line    line
+	Metrics *Metrics
 }
 
 // Run is one run of a scenario.

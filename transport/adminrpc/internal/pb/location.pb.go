@@ -54,7 +54,10 @@ type Location struct {
 	// Given by the core.
 	PublicKey string `protobuf:"bytes,19,opt,name=public_key,json=publicKey,proto3" json:"public_key,omitempty"`
 	// The public addresses that move between the gateways, 16 at most.
-	Floating      []string `protobuf:"bytes,20,rep,name=floating,proto3" json:"floating,omitempty"`
+	Floating []string `protobuf:"bytes,20,rep,name=floating,proto3" json:"floating,omitempty"`
+	// The addresses towards the network behind that move with them, one of each
+	// family at most.
+	InnerFloating []string `protobuf:"bytes,21,rep,name=inner_floating,json=innerFloating,proto3" json:"inner_floating,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -225,6 +228,13 @@ func (x *Location) GetPublicKey() string {
 func (x *Location) GetFloating() []string {
 	if x != nil {
 		return x.Floating
+	}
+	return nil
+}
+
+func (x *Location) GetInnerFloating() []string {
+	if x != nil {
+		return x.InnerFloating
 	}
 	return nil
 }
@@ -702,7 +712,7 @@ var File_holdfast_admin_v1_location_proto protoreflect.FileDescriptor
 
 const file_holdfast_admin_v1_location_proto_rawDesc = "" +
 	"\n" +
-	" holdfast/admin/v1/location.proto\x12\x11holdfast.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1eholdfast/admin/v1/common.proto\"\xed\x05\n" +
+	" holdfast/admin/v1/location.proto\x12\x11holdfast.admin.v1\x1a\x1bbuf/validate/validate.proto\x1a google/protobuf/field_mask.proto\x1a\x1eholdfast/admin/v1/common.proto\"\xa4\x06\n" +
 	"\bLocation\x12\x18\n" +
 	"\x02id\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x02id\x12\x1c\n" +
 	"\x04name\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x04name\x12*\n" +
@@ -726,7 +736,8 @@ const file_holdfast_admin_v1_location_proto_rawDesc = "" +
 	"\bdisabled\x18\x12 \x01(\bR\bdisabled\x12&\n" +
 	"\n" +
 	"public_key\x18\x13 \x01(\tB\a\xbaH\x04r\x02(@R\tpublicKey\x12*\n" +
-	"\bfloating\x18\x14 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bfloating\"\x85\x01\n" +
+	"\bfloating\x18\x14 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bfloating\x125\n" +
+	"\x0einner_floating\x18\x15 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\rinnerFloating\"\x85\x01\n" +
 	"\x15CreateLocationRequest\x12?\n" +
 	"\blocation\x18\x01 \x01(\v2\x1b.holdfast.admin.v1.LocationB\x06\xbaH\x03\xc8\x01\x01R\blocation\x12+\n" +
 	"\vprivate_key\x18\x02 \x01(\tB\n" +
