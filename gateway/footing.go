@@ -33,6 +33,10 @@ type account struct {
 	// silent, that it is ready, and neither isolated nor stalled; zero: it says
 	// something else.
 	at, sound time.Time
+	// missed says that a core does not hear it, and misses whom it does not hear itself.
+	missed bool
+	misses []ID
+	lost   bool // it was found so
 }
 
 // hear takes in what the sibling says.
@@ -43,7 +47,7 @@ func (a *account) hear(n Note, now time.Time) {
 	case a.sound.IsZero(), !a.heard(now):
 		a.sound = now
 	}
-	a.at = now
+	a.at, a.misses, a.lost = now, n.Missing, false
 }
 
 // heard says whether the sibling is heard now.

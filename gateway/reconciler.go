@@ -47,6 +47,7 @@ type Reconciler struct {
 
 	wake  signal // the desired state changed
 	moved signal // so did what an Owner has to know
+	lost  signal // siblings are
 	news  signal // there is something to report at once
 	seen  signal // there is something to report, soon
 
@@ -67,6 +68,7 @@ type Reconciler struct {
 	up       bool         // the data plane is: see settle
 	footing  footing      // beside the siblings
 	toldAt   time.Time    // when the last update came
+	bereft   []ID         // siblings that were lost, and nobody has acted yet
 	owned    []netip.Addr // the floating addresses that the machine has
 	mirrored uint64       // what of activity the siblings' Carrying has
 	kept     *Config      // what to resume from, after the first look
@@ -113,6 +115,7 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		turn:     make(chan struct{}, 1),
 		wake:     make(signal, 1),
 		moved:    make(signal, 1),
+		lost:     make(signal, 1),
 		sib:      newSiblings(c.ID),
 		news:     make(signal, 1),
 		seen:     make(signal, 1),

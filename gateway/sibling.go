@@ -12,6 +12,9 @@ type Sibling struct {
 	// Addr is where it takes links, host:port; "": it cannot be dialled, and dials
 	// by itself.
 	Addr string
+	// Missing says that the control plane heard the gateway before and does not any
+	// more.
+	Missing bool
 }
 
 // Assignment is a location that a gateway is to serve, and who else does.
@@ -40,6 +43,9 @@ type Note struct {
 	Isolated, Stalled bool
 	// Applied is Status.Applied.
 	Applied Revision
+	// Missing are the siblings that the gateway heard before and does not any more,
+	// in order.
+	Missing []ID
 }
 
 // Talker is a gateway as its siblings see it; what carries its words to them is a
@@ -59,5 +65,6 @@ type Talker interface {
 func (n Note) Clone() Note {
 	n.Seen = append([]Sighting(nil), n.Seen...)
 	n.Owns = append([]netip.Addr(nil), n.Owns...)
+	n.Missing = append([]ID(nil), n.Missing...)
 	return n
 }

@@ -18,7 +18,9 @@ func (r *Reconciler) stand(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			r.judge(time.Now())
+			now := time.Now()
+			r.judge(now)
+			r.lose(now)
 		}
 	}
 }

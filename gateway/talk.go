@@ -129,7 +129,8 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, one := range s.known {
-		if slices.ContainsFunc(list, func(o Sibling) bool { return o.ID == id }) {
+		if i := slices.IndexFunc(list, func(o Sibling) bool { return o.ID == id }); i >= 0 {
+			one.missed = list[i].Missing
 			continue
 		}
 		if one.end != nil {
@@ -211,10 +212,10 @@ func (r *Reconciler) lull(ctx context.Context, heard, changed <-chan struct{}) e
 
 // note is what to tell now.
 func (r *Reconciler) note(g *gossip, full bool) Note {
-	now := r.c.Now()
+	now, missing := r.c.Now(), r.sib.missing(time.Now())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n := Note{Full: full, Missing: missing, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
 	n.Isolated, n.Stalled = r.status.Isolated, r.status.Stalled
 	seen, _ := r.activity.Since(0)
 	if full {

@@ -52,7 +52,7 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 			}
 			return sent.Add(-time.Duration(random.Int64N(int64(100 * 24 * time.Hour))))
 		}
-		n := gateway.Note{Full: half(), Ready: half(), Isolated: half(), Stalled: half()}
+		n := gateway.Note{Full: half(), Ready: half(), Isolated: half(), Stalled: half(), Missing: []gateway.ID{"gw3", "gw4"}[:random.IntN(3)]}
 		n.Applied = gateway.Revision{Epoch: random.Uint64(), Number: random.Uint64()}
 		ends := []netip.AddrPort{
 			{}, netip.MustParseAddrPort("192.0.2.1:0"), netip.MustParseAddrPort("[fe80::1%eth0]:51820"),

@@ -245,7 +245,9 @@ type Sibling struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Gateway string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// Where it takes links, host:port; absent: it cannot be dialled.
-	Addr          string `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	Addr string `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	// No core hears it; one did.
+	Missing       bool `protobuf:"varint,30,opt,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +294,13 @@ func (x *Sibling) GetAddr() string {
 		return x.Addr
 	}
 	return ""
+}
+
+func (x *Sibling) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
 }
 
 // WatchRequest opens a watch, with the first, and lets more updates come.
@@ -1328,11 +1337,12 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\blocation\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x12D\n" +
 	"\bsiblings\x18\x02 \x03(\v2\x1c.holdfast.gateway.v1.SiblingB\n" +
-	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\bsiblings\"M\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\bsiblings\"g\n" +
 	"\aSibling\x12$\n" +
 	"\agateway\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\x12\x1c\n" +
-	"\x04addr\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x04addr\"^\n" +
+	"\x04addr\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x04addr\x12\x18\n" +
+	"\amissing\x18\x1e \x01(\bR\amissing\"^\n" +
 	"\fWatchRequest\x12-\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.holdfast.gateway.v1.OpenR\x04open\x12\x1f\n" +
 	"\x06credit\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18@R\x06credit\"\xca\x01\n" +

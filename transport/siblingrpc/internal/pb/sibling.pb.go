@@ -415,7 +415,9 @@ type Note struct {
 	Owns [][]byte   `protobuf:"bytes,5,rep,name=owns,proto3" json:"owns,omitempty"`
 	Seen *Sightings `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
 	// Updates wait to be applied.
-	Stalled       bool `protobuf:"varint,30,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	Stalled bool `protobuf:"varint,30,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	// Siblings that it heard before and does not any more.
+	Missing       []string `protobuf:"bytes,31,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -497,6 +499,13 @@ func (x *Note) GetStalled() bool {
 		return x.Stalled
 	}
 	return false
+}
+
+func (x *Note) GetMissing() []string {
+	if x != nil {
+		return x.Missing
+	}
+	return nil
 }
 
 // Sightings are what the sender saw of peers, in columns: the n-th of each is of the
@@ -614,7 +623,7 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\x02at\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x02at\"8\n" +
 	"\bRevision\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\xf8\x01\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\xa4\x02\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
@@ -622,7 +631,9 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\v2\x1d.holdfast.sibling.v1.RevisionR\aapplied\x12#\n" +
 	"\x04owns\x18\x05 \x03(\fB\x0f\xbaH\f\x92\x01\t\x10\x80\b\"\x04z\x02\x18@R\x04owns\x122\n" +
 	"\x04seen\x18\x06 \x01(\v2\x1e.holdfast.sibling.v1.SightingsR\x04seen\x12\x18\n" +
-	"\astalled\x18\x1e \x01(\bR\astalled\"\xd3\x01\n" +
+	"\astalled\x18\x1e \x01(\bR\astalled\x12*\n" +
+	"\amissing\x18\x1f \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\b\"\x05r\x03(\xff\x01R\amissing\"\xd3\x01\n" +
 	"\tSightings\x12\x1d\n" +
 	"\x04keys\x18\x01 \x01(\fB\t\xbaH\x06z\x04\x18\x80\x80\bR\x04keys\x12\x1f\n" +
 	"\x05heard\x18\x02 \x03(\x04B\t\xbaH\x06\x92\x01\x03\x10\x80 R\x05heard\x12'\n" +
