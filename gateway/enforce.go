@@ -225,6 +225,9 @@ func (r *Reconciler) apply(ctx context.Context, want Config, p Plan) error {
 	r.mu.Lock()
 	r.hurt = err != nil
 	r.settle()
+	if partly {
+		r.place(want.Interface)
+	}
 	if partly && r.status.Applied != want.Revision {
 		r.status.Applied = want.Revision
 		r.news.set()

@@ -87,7 +87,6 @@ func (r *Reconciler) take(u Update) error {
 	}
 	r.mu.Unlock()
 	r.wake.set()
-	r.moved.set()
 	r.sib.dismiss(u, next)
 	r.keep.put(r.c.Location, next, len(u.Remove) > 0 || u.Interface != nil)
 	r.c.Trace.updated(u.From, u.To)

@@ -52,7 +52,7 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.moved: // what is wanted may have other floating addresses
+		case <-r.moved:
 			if !r.floating().Equal(face) {
 				return
 			}
@@ -74,12 +74,21 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 	}
 }
 
-// floating is what of the interface that is wanted matters to an Owner.
+// floating is what an Owner has to know of the interface that the device was made to
+// have: before that nothing would leave from its addresses.
 func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
+	return r.placed
+}
+
+// place notes what interface the device was made to have. The caller holds mu.
+func (r *Reconciler) place(i Interface) {
+	now := Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
+	if !now.Equal(r.placed) {
+		r.placed = now
+		r.moved.set()
+	}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover

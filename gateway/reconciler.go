@@ -46,7 +46,7 @@ type Reconciler struct {
 	dev     enforcing
 
 	wake  signal // the desired state changed
-	moved signal // so did what an Owner has to know
+	moved signal // what an Owner has to know changed
 	lost  signal // siblings are
 	news  signal // there is something to report at once
 	seen  signal // there is something to report, soon
@@ -69,6 +69,7 @@ type Reconciler struct {
 	footing  footing      // beside the siblings
 	toldAt   time.Time    // when the last update came
 	bereft   []ID         // siblings that were lost, and nobody has acted yet
+	placed   Interface    // what an Owner has to know
 	owned    []netip.Addr // the floating addresses that the machine has
 	mirrored uint64       // what of activity the siblings' Carrying has
 	kept     *Config      // what to resume from, after the first look

@@ -31,9 +31,12 @@ type siblings struct {
 type sibling struct {
 	account
 
-	end  context.CancelCauseFunc // of its conversation; nil: there is none
-	last Note                    // without Seen
+	talk *conversation // nil: there is none
+	last Note          // without Seen
 }
+
+// conversation is one that goes on, or is about to be over.
+type conversation struct{ end context.CancelCauseFunc }
 
 func newSiblings(self ID) *siblings {
 	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
@@ -64,16 +67,17 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 		one = &sibling{account: account{id: with}}
 		s.known[with] = one
 	}
-	if one.end != nil {
-		one.end(ErrReplaced)
+	if one.talk != nil {
+		one.talk.end(ErrReplaced)
 	}
-	one.end = cancel
+	mine := &conversation{end: cancel}
+	one.talk = mine
 	return inner, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		cancel(nil)
-		if context.Cause(inner) != ErrReplaced { //nolint:errorlint // it is what was put in
-			one.end = nil
+		if one.talk == mine {
+			one.talk = nil
 		}
 	}
 }
@@ -85,15 +89,15 @@ func (s *siblings) hear(with ID, n Note, now time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one := s.known[with]
+	if one == nil {
+		return // it is no sibling any more
+	}
 	if n.Full {
 		s.carry.Drop(with, now)
 	}
 	s.carry.Note(now, n.Seen...)
 	n.Seen = nil
-	one := s.known[with]
-	if one == nil {
-		return // it is no sibling any more
-	}
 	one.last = n
 	one.hear(n, time.Now())
 }
@@ -133,8 +137,8 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 			one.missed = list[i].Missing
 			continue
 		}
-		if one.end != nil {
-			one.end(ErrUnknown)
+		if one.talk != nil {
+			one.talk.end(ErrUnknown)
 		}
 		delete(s.known, id)
 		s.carry.Drop(id, now)

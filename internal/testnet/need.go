@@ -17,6 +17,7 @@ const (
 	Nftables        Requirement = "nftables"
 	KernelWireGuard Requirement = "WireGuard in the kernel"
 	Netem           Requirement = "netem" // delay and loss, for [Host.Impair]
+	Keepalived      Requirement = "keepalived"
 )
 
 // MissingError is the error for a [Requirement] that is not met. Find it with

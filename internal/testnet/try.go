@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os/exec"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -23,6 +24,7 @@ func try(r Requirement) *MissingError {
 		Nftables:        {tryNftables, fixNftables},
 		KernelWireGuard: {tryWireGuard, fixWireGuard},
 		Netem:           {tryNetem, fixNetem},
+		Keepalived:      {tryKeepalived, fixKeepalived},
 	}
 	t, ok := tests[r]
 	if !ok {
@@ -127,4 +129,32 @@ func tryWireGuard() error {
 
 func fixWireGuard(error) string {
 	return "load the module (as root: modprobe wireguard) or take a kernel of 5.6 or newer with CONFIG_WIREGUARD; without it, user-space WireGuard works"
+}
+
+// tryKeepalived looks for the daemon, and for what its example asks the gateway with.
+func tryKeepalived() error {
+	_, err := Command("keepalived")
+	if err == nil {
+		_, err = Command("curl")
+	}
+	return err
+}
+
+func fixKeepalived(error) string {
+	return "as root: apt-get install --no-install-recommends keepalived curl (other systems: the packages of these names)"
+}
+
+// Command returns the path of a command of this machine, also of one that only
+// administrators have in their PATH.
+func Command(name string) (string, error) {
+	file, err := exec.LookPath(name)
+	if err == nil {
+		return file, nil
+	}
+	for _, dir := range []string{"/usr/sbin/", "/sbin/"} {
+		if file, err := exec.LookPath(dir + name); err == nil {
+			return file, nil
+		}
+	}
+	return "", err
 }

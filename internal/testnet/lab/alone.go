@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -25,7 +24,7 @@ const aloneEnv = "HOLDFAST_LAB_ALONE"
 func (o options) crowded() bool {
 	_, alone := os.LookupEnv(aloneEnv)
 	_, machine := os.LookupEnv(programsEnv)
-	return !alone && !machine && slices.ContainsFunc(o.scenarios, func(s Scenario) bool { return s.Processes })
+	return !alone && !machine && o.has(func(s Scenario) bool { return s.Processes || s.Keepalived })
 }
 
 // settle shows the processes of this namespace under /proc, if alone started it.

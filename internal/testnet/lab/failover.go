@@ -25,17 +25,17 @@ func (r *Run) proven() time.Duration {
 	return provenMost
 }
 
-// failover loses a gateway while the client sends: its machine is cut off and its
+// moved loses a gateway while the client sends: its machine is cut off and its
 // process is gone, and a moment later the address is at the other one. The client is
 // what it always is: WireGuard, with a wg-quick file.
-func failover() Scenario {
+func moved() Scenario {
 	return Scenario{
-		Name:     "failover",
-		Does:     "a gateway is lost under traffic; the one that gets its address starts the handshakes, and the client goes on",
+		Name:     "moved",
+		Does:     "a gateway is lost under traffic, and its address moves at once; the one that gets it starts the handshakes",
 		Promises: []string{"P13"},
 		Limit:    90 * time.Second,
 		Judge:    judgeTakeovers,
-		Play:     func(ctx context.Context, r *Run) error { return with(ctx, r, playFailover) },
+		Play:     func(ctx context.Context, r *Run) error { return with(ctx, r, playMoved) },
 	}
 }
 
@@ -153,7 +153,7 @@ func max2(a, b time.Time) time.Time {
 	return b
 }
 
-func playFailover(ctx context.Context, w *world) error {
+func playMoved(ctx context.Context, w *world) error {
 	if err := w.float(ctx); err != nil {
 		return err
 	}

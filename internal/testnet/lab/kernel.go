@@ -9,7 +9,6 @@ import (
 	"io"
 	"log/slog"
 	"os/exec"
-	"slices"
 	"strconv"
 	"time"
 
@@ -49,9 +48,9 @@ func inside(ctx context.Context, o options, stdout, stderr io.Writer, log *slog.
 	if err != nil {
 		return unfit(stderr, err)
 	}
-	var tools []string
-	if _, err := exec.LookPath("nft"); err == nil {
-		tools = append(tools, "nft")
+	tools, err := o.tools()
+	if err != nil {
+		return unfit(stderr, err)
 	}
 	res, err := vm.Run(ctx, vm.Config{
 		Program: lab,
@@ -83,7 +82,7 @@ const programsDir = "/programs"
 
 // shipped are the daemons, if a scenario runs them.
 func shipped(ctx context.Context, o options) (map[string]string, error) {
-	if !slices.ContainsFunc(o.scenarios, func(s Scenario) bool { return s.Processes }) {
+	if !o.has(func(s Scenario) bool { return s.Processes }) {
 		return nil, nil
 	}
 	files := map[string]string{}
@@ -95,6 +94,18 @@ func shipped(ctx context.Context, o options) (map[string]string, error) {
 		files[programsDir+"/"+name] = file
 	}
 	return files, nil
+}
+
+// tools are the commands of this machine that the scenarios run.
+func (o options) tools() (names []string, err error) {
+	if _, err := exec.LookPath("nft"); err == nil {
+		names = append(names, "nft")
+	}
+	if o.has(func(s Scenario) bool { return s.Keepalived }) {
+		names = append(names, "keepalived", "curl", "ip", "wg")
+		err = testnet.Check(testnet.Keepalived)
+	}
+	return names, err
 }
 
 // console is where the kernel's words go: with -v they are worth reading.

@@ -147,6 +147,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	if o.kernel {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
+	if o.has(func(s Scenario) bool { return s.Keepalived }) {
+		needs = append(needs, testnet.Keepalived)
+	}
 	if err := settle(); err != nil {
 		return unfit(stderr, err)
 	}
@@ -188,6 +191,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	return code
 }
+
+// has says whether such a scenario is to be played.
+func (o options) has(such func(Scenario) bool) bool { return slices.ContainsFunc(o.scenarios, such) }
 
 // play runs a scenario as often as asked, and stops at the first run that fails.
 func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, log *slog.Logger) Result {

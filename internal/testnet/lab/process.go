@@ -37,8 +37,11 @@ func programs() (string, error) {
 // process is a daemon on a host. It may be started again after its end.
 type process struct {
 	name string
+	file string // "": the daemon of that name
 	host *testnet.Host
 	args []string
+	// group says that it starts processes of its own, which are to be killed with it.
+	group bool
 
 	mu   sync.Mutex
 	said bytes.Buffer
@@ -49,13 +52,17 @@ type process struct {
 // start starts it. The thread that started it waits for its end: when that thread
 // ends, as it does if the lab is killed, so does the process.
 func (p *process) start() error {
-	dir, err := programs()
-	if err != nil {
-		return err
+	file := p.file
+	if file == "" {
+		dir, err := programs()
+		if err != nil {
+			return err
+		}
+		file = filepath.Join(dir, p.name)
 	}
-	p.cmd = exec.Command(filepath.Join(dir, p.name), p.args...) //nolint:noctx // ended by hand
+	p.cmd = exec.Command(file, p.args...) //nolint:gosec,noctx // one of ours, or found here; ended by hand
 	p.cmd.Stdout, p.cmd.Stderr = p, p
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: p.group}
 	started := make(chan error, 1)
 	p.end = make(chan error, 1)
 	go func() {
@@ -100,7 +107,7 @@ func (p *process) kill() error {
 	if p.cmd == nil {
 		return nil
 	}
-	err := p.cmd.Process.Kill()
+	err := p.signal(syscall.SIGKILL)
 	if ended := <-p.end; ended == nil && err == nil {
 		err = fmt.Errorf("%s on %s had ended by itself", p.name, p.host.Name())
 	}
@@ -128,10 +135,14 @@ func (p *process) stop(ctx context.Context) error {
 	}
 }
 
-// signal sends it a signal.
+// signal sends it a signal, and to its group if it has one.
 func (p *process) signal(s syscall.Signal) error {
-	if p.cmd == nil {
+	switch {
+	case p.cmd == nil:
 		return fmt.Errorf("%s on %s does not run", p.name, p.host.Name())
+	case p.group:
+		return syscall.Kill(-p.cmd.Process.Pid, s)
+	default:
+		return p.cmd.Process.Signal(s)
 	}
-	return p.cmd.Process.Signal(s)
 }

@@ -19,7 +19,9 @@ type Scenario struct {
 	Limit    time.Duration // of one run, on a perfect network
 	// Processes says that it runs the daemons, as processes.
 	Processes bool
-	Lossless  string // why it cannot be right where packets are lost; "": it can
+	// Keepalived says that it runs keepalived on the gateways.
+	Keepalived bool
+	Lossless   string // why it cannot be right where packets are lost; "": it can
 	// Play runs the story once, in a network of its own, and leaves nothing. It
 	// returns what was wrong; figures go into r.Metrics.
 	Play func(ctx context.Context, r *Run) error
@@ -52,7 +54,8 @@ type Run struct {
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
 	return []Scenario{
-		twoGateways(), noReset(), drift(), refused(), floatingAddress(), failover(), failoverIdle(), pingPong(),
+		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
+		vanilla(), failover(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}

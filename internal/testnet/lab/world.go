@@ -43,7 +43,10 @@ type world struct {
 	gateways []*gw
 	tunnels  []*scene.Tunnel
 	stopCore func() error
-	deaf     bool // hints of the store get lost
+	deaf     bool   // hints of the store get lost
+	open     bool   // the client has addresses of its own, and no NAT
+	plain    bool   // the client is set up by the commands wg and ip
+	front    *front // what moves the address; nil: the scenario does
 }
 
 // gw is one gateway of the world.
@@ -58,8 +61,12 @@ type gw struct {
 
 // with builds a world, plays in it and takes it down. When the play fails, it
 // writes what the hosts looked like and what was on the wire to standard error.
-func with(ctx context.Context, r *Run, play func(ctx context.Context, w *world) error) (err error) {
-	w := &world{run: r}
+func with(ctx context.Context, r *Run, play func(ctx context.Context, w *world) error) error {
+	return (&world{run: r}).host(ctx, play)
+}
+
+// host builds the world, plays in it and takes it down, as with.
+func (w *world) host(ctx context.Context, play func(ctx context.Context, w *world) error) (err error) {
 	defer func() {
 		if err != nil && w.scene != nil && ctx.Err() != context.Canceled {
 			w.explain(err)
@@ -73,7 +80,7 @@ func with(ctx context.Context, r *Run, play func(ctx context.Context, w *world) 
 }
 
 func (w *world) build(ctx context.Context) (err error) {
-	if w.scene, err = scene.Build(ctx, scene.Config{Log: w.run.Log, Capture: true, Access: w.run.Line.eachWay()}); err != nil {
+	if w.scene, err = scene.Build(ctx, scene.Config{Log: w.run.Log, Capture: true, Open: w.open, Access: w.run.Line.eachWay()}); err != nil {
 		return err
 	}
 	w.stores, w.keys = memstore.New(), seal.Ephemeral()
@@ -134,6 +141,9 @@ func (g *gw) start() error {
 			g.talk(other)
 		}
 	}
+	if g.world.front != nil {
+		return g.health()
+	}
 	return nil
 }
 
@@ -158,13 +168,20 @@ func (g *gw) halt() error {
 	if g.stop == nil {
 		return nil
 	}
+	errs := []error{g.hush()}
+	stop := g.stop
+	g.stop = nil
+	return errors.Join(append(errs, stop())...)
+}
+
+// hush ends what the gateway tells its siblings.
+func (g *gw) hush() error {
 	var errs []error
 	for _, stop := range g.talks {
 		errs = append(errs, stop())
 	}
-	stop := g.stop
-	g.stop, g.talks = nil, nil
-	return errors.Join(append(errs, stop())...)
+	g.talks = nil
+	return errors.Join(errs...)
 }
 
 // end takes the gateway's interface away.
@@ -212,26 +229,36 @@ func background(f func(context.Context) error) (stop func() error) {
 // join adds the client's device to the location and sets the client up with its
 // wg-quick text.
 func (w *world) join(ctx context.Context) (peer.Device, error) {
-	key := wgkey.NewPrivate()
-	d, err := w.add(ctx, client, key.Public())
-	if err != nil {
+	d, text, err := w.enrol(ctx)
+	switch {
+	case err != nil:
 		return d, err
-	}
-	profile, err := peer.NewProfile(w.office, d)
-	if err != nil {
-		return d, err
-	}
-	if err := w.settled(ctx); err != nil {
-		return d, err
+	case w.plain:
+		return d, plainly(ctx, w.scene.Client, text)
 	}
 	t, err := scene.Up(ctx, scene.TunnelConfig{
-		Host: w.scene.Client, Text: profile.WGQuick(key), Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
+		Host: w.scene.Client, Text: text, Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
 	})
 	if err != nil {
 		return d, err
 	}
 	w.tunnels = append(w.tunnels, t)
 	return d, nil
+}
+
+// enrol adds the client's device to the location, and returns its wg-quick text once
+// all gateways know it.
+func (w *world) enrol(ctx context.Context) (peer.Device, string, error) {
+	key := wgkey.NewPrivate()
+	d, err := w.add(ctx, client, key.Public())
+	if err != nil {
+		return d, "", err
+	}
+	profile, err := peer.NewProfile(w.office, d)
+	if err != nil {
+		return d, "", err
+	}
+	return d, profile.WGQuick(key), w.settled(ctx)
 }
 
 // add adds a device with the next free addresses.
@@ -359,7 +386,7 @@ func (w *world) close() error {
 	// Not the play's context: that may have ended, and this has to be done still.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	var errs []error
+	errs := []error{w.front.close()}
 	for _, g := range w.gateways {
 		errs = append(errs, g.halt())
 	}
@@ -387,6 +414,7 @@ func (w *world) explain(err error) {
 	}
 	fmt.Fprintf(os.Stderr, "lab: failed with seed %d: %v\n\n%s\npackets, in seconds:\n%s\n\n",
 		w.run.Seed, err, w.scene.Net.Dump(), strings.Join(lines, "\n"))
+	w.front.explain()
 }
 
 // eventually asks again and again until there is no error, and returns the last

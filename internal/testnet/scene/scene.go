@@ -9,7 +9,8 @@
 //	                       203.0.113.0/24   └── gw2 ──┘         10.99.0.80
 //
 // Both families are there everywhere but at home, which is IPv4 only, as homes
-// are. The public address of the location floats between the gateways. It knows
+// are, unless Config.Open gives the client public addresses of its own behind a plain
+// router. The public address of the location floats between the gateways. It knows
 // namespaces and addresses; the VPN on top is built by the caller.
 package scene
 
@@ -50,6 +51,7 @@ const EchoPort = 7
 type Config struct {
 	Gateways int          // 1 to 9; 0 means 2
 	Capture  bool         // keep the last packets for Net.Timeline
+	Open     bool         // the client has addresses of its own, of both families, and no NAT
 	Log      *slog.Logger // nil discards
 
 	// Access is what the client's link is like, in each direction. Zero is
@@ -94,24 +96,20 @@ func Build(ctx context.Context, c Config) (*Scene, error) {
 	for i := range c.Gateways {
 		s.Gateways = append(s.Gateways, net.Host(fmt.Sprintf("gw%d", i+1)))
 	}
-	if err := errors.Join(net.Err(), s.wire(c.Access)); err != nil {
+	if err := errors.Join(net.Err(), s.wire(c)); err != nil {
 		return nil, errors.Join(fmt.Errorf("scene: build: %w", err), net.Close())
 	}
 	return s, nil
 }
 
-func (s *Scene) wire(access testnet.Impairment) error {
+func (s *Scene) wire(c Config) error {
 	errs := []error{
 		s.Internet.Attach(s.Home, WAN, prefix("203.0.113.40/24")),
 		s.Net.Link(s.Client, LAN, s.Home, LAN),
-		s.Client.Addr(LAN, prefix("192.168.1.50/24")),
-		s.Home.Addr(LAN, prefix("192.168.1.1/24")),
 		// Here and not at the WAN side of home, where a real home has its provider's
 		// router: what gateways announce to their neighbours is not to be lost.
-		s.Client.Impair(LAN, access),
-		s.Home.Impair(LAN, access),
-		s.Client.Route(testnet.Route{Via: netip.MustParseAddr("192.168.1.1")}),
-		s.Home.Masquerade(WAN),
+		s.Client.Impair(LAN, c.Access),
+		s.Home.Impair(LAN, c.Access),
 		s.Office.Attach(s.Server, LAN, netip.PrefixFrom(Server4, Office4.Bits()), netip.PrefixFrom(Server6, Office6.Bits())),
 	}
 	for i, g := range s.Gateways {
@@ -122,9 +120,43 @@ func (s *Scene) wire(access testnet.Impairment) error {
 			g.Sysctl("net.ipv4.conf.all.arp_ignore", "1"),
 		)
 	}
+	if c.Open {
+		errs = append(errs, s.open())
+	} else {
+		errs = append(errs, s.home())
+	}
 	for _, a := range []netip.Addr{Server4, Server6} {
 		_, err := s.Server.Echo(netip.AddrPortFrom(a, EchoPort))
 		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// home puts the client behind a NAT.
+func (s *Scene) home() error {
+	return errors.Join(
+		s.Client.Addr(LAN, prefix("192.168.1.50/24")),
+		s.Home.Addr(LAN, prefix("192.168.1.1/24")),
+		s.Client.Route(testnet.Route{Via: netip.MustParseAddr("192.168.1.1")}),
+		s.Home.Masquerade(WAN),
+	)
+}
+
+// open puts the client into networks of its own, to which home is the router.
+func (s *Scene) open() error {
+	errs := []error{s.Home.Forward(), s.Home.Addr(WAN, prefix("2001:db8::40/64"))}
+	for _, n := range []struct{ net, client, home, router string }{
+		{"198.51.100.0/24", "198.51.100.50/24", "198.51.100.1/24", "203.0.113.40"},
+		{"2001:db8:1::/64", "2001:db8:1::50/64", "2001:db8:1::1/64", "2001:db8::40"},
+	} {
+		errs = append(errs,
+			s.Client.Addr(LAN, prefix(n.client)),
+			s.Home.Addr(LAN, prefix(n.home)),
+			s.Client.Route(testnet.Route{Via: prefix(n.home).Addr()}),
+		)
+		for _, g := range s.Gateways {
+			errs = append(errs, g.Route(testnet.Route{To: prefix(n.net), Via: netip.MustParseAddr(n.router)}))
+		}
 	}
 	return errors.Join(errs...)
 }
