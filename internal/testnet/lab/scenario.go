@@ -47,6 +47,7 @@ type Run struct {
 	Backend wgdevice.Backend
 	Clock   string   // as in Result
 	Line    line     // what the client's link is like
+	Crowd   int      // how many clients talk where there are many
 	Metrics *Metrics // shared by all runs of the scenario
 	Log     *slog.Logger
 }
@@ -54,7 +55,7 @@ type Run struct {
 // scenarios lists all, in the order in which they are played.
 func scenarios() []Scenario {
 	return []Scenario{
-		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
+		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(), failoverMany(),
 		vanilla(), failover(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
