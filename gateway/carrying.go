@@ -31,6 +31,7 @@ const (
 // It is not safe for concurrent use.
 type Carrying struct {
 	by    ID
+	away  bool
 	peers map[wgkey.Public]*carried
 }
 
@@ -39,6 +40,18 @@ type carried struct {
 	seen   []Sighting        // the latest of each gateway
 	places [2]netip.AddrPort // where it was when it was heard last, and before
 	since  time.Time         // since when another gateway carries it; zero: none does
+	rx     uint64            // as Stray saw it last
+	spoke  time.Time         // when Stray saw that it had grown
+}
+
+// grown says whether something came of the peer within the last 2 s, be it no more than
+// an initiation, as far as Stray could see.
+func (p *carried) grown(have *PeerState, now time.Time) bool {
+	if have.Rx > p.rx {
+		p.spoke = now
+	}
+	p.rx = have.Rx
+	return !p.spoke.IsZero() && now.Sub(p.spoke) < newer
 }
 
 // NewCarrying returns a Carrying of the gateway by, which has heard of nobody.
@@ -166,9 +179,25 @@ func (c *Carrying) Keep(keep func(wgkey.Public) bool) {
 	}
 }
 
+// Away says whether this machine has none of the location's floating addresses, although
+// there are some: nobody comes here by them then, and Stray does not wait.
+func (c *Carrying) Away(away bool) { c.away = away }
+
+// Tried says that this gateway does the steps of a plan now: who is kicked is being taken
+// over, so that another one has to have carried it for 5 s from now on for Stray to
+// count; what is under way to an answer would be lost.
+func (c *Carrying) Tried(p Plan, now time.Time) {
+	for _, s := range p {
+		if o := c.peers[s.Peer.Key]; s.Verb == Kick && o != nil && !o.since.IsZero() {
+			o.since = now
+		}
+	}
+}
+
 // Stray returns, in key order, the peers of which this gateway has a session, or
-// knows a place, although another one carries them: it has done so for 5 s, and
-// was the last to hear of them, by 2 s. They are to be removed and set again, or
+// knows a place, although another one carries them: it has done so for 5 s (see Away), and
+// was the last to hear of them, by 2 s, and nothing came of them since Stray looked 2 s
+// ago: who comes by himself has a place before he has a session. They are to be removed and set again, or
 // else a stray packet would have this gateway take the client back, and a client
 // that comes back would wait for a session that it does not have. s is what the
 // device has now: look at it just before, and tell Note what came of it.
@@ -177,7 +206,7 @@ func (c *Carrying) Stray(s *State, now time.Time) (keys []wgkey.Public) {
 	for i := range s.Peers {
 		have := &s.Peers[i]
 		p := c.peers[have.Key]
-		if p == nil || p.since.IsZero() || now.Sub(p.since) < stood || have.Handshake.IsZero() && !have.Endpoint.IsValid() {
+		if p == nil || p.grown(have, now) || p.since.IsZero() || now.Sub(p.since) < stood && !c.away || have.Handshake.IsZero() && !have.Endpoint.IsValid() {
 			continue
 		}
 		other, _ := p.carrier()

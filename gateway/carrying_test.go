@@ -128,6 +128,47 @@ func TestAClaimHasToStand(t *testing.T) {
 	require.Equal(t, []wgkey.Public{client}, c.Stray(device(at(12), home), at(18)))
 }
 
+// Where no floating address is left nobody comes by one: a process that began there
+// does not wait to let go of whom others carry.
+func TestCarryingIsLetGoOfAtOnceWithoutAnAddress(t *testing.T) {
+	c := gateway.NewCarrying("gw1")
+	c.Away(true)
+	c.Note(at(12), seen("gw1", 12, 12, home))
+	require.Empty(t, c.Stray(device(at(12), home), at(13)), "nobody else carries it")
+	c.Note(at(13.5), seen("gw2", 13.5, 13, home))
+	require.Empty(t, c.Stray(device(at(12), home), at(13.5)), "it was heard here a moment ago")
+	c.Note(at(14), seen("gw2", 14, 13, home))
+	require.Equal(t, []wgkey.Public{client}, c.Stray(device(at(12), home), at(14)))
+	c.Away(false)
+	require.Empty(t, c.Stray(device(at(12), home), at(14)))
+}
+
+// A client that comes by itself has a place here before its session is confirmed: it
+// is not turned away in between.
+func TestCarryingIsNotLetGoOfWhileItComes(t *testing.T) {
+	c := gateway.NewCarrying("gw1")
+	c.Note(at(13), seen("gw2", 13, 13, home))
+	have := device(time.Time{}, netip.AddrPort{})
+	require.Empty(t, c.Stray(have, at(20)))
+	have = device(time.Time{}, home)
+	have.Peers[0].Rx = 148
+	require.Empty(t, c.Stray(have, at(21)), "its handshake is not over")
+	require.Empty(t, c.Stray(have, at(22.9)))
+	require.Equal(t, []wgkey.Public{client}, c.Stray(have, at(23)), "it was an initiation, and nothing else")
+}
+
+// Who is kicked is being taken over, and let go of 5 s later if that was in vain.
+func TestCarryingIsNotLetGoOfWhileItIsTakenOver(t *testing.T) {
+	c := gateway.NewCarrying("gw1")
+	c.Note(at(13), seen("gw2", 13, 13, home))
+	require.Equal(t, []wgkey.Public{client}, c.Stray(device(time.Time{}, home), at(18)))
+	c.Tried(gateway.Plan{{Verb: gateway.Set, Peer: gateway.Peer{Key: client}}}, at(18))
+	require.NotEmpty(t, c.Stray(device(time.Time{}, home), at(18)), "it was not kicked")
+	c.Tried(gateway.Plan{{Verb: gateway.Kick, Peer: gateway.Peer{Key: client}}}, at(18))
+	require.Empty(t, c.Stray(device(time.Time{}, home), at(22.9)))
+	require.Equal(t, []wgkey.Public{client}, c.Stray(device(time.Time{}, home), at(23)))
+}
+
 // Whatever is heard in whatever order: the carrier never forgets, so that of all
 // gateways one keeps the session.
 func TestTheCarrierKeepsItsSession(t *testing.T) {

@@ -90,8 +90,18 @@ func (r *Reconciler) soonest() time.Time {
 }
 
 // round makes the device be as desired, after a look at it if look says so or
-// if what is there is not known.
+// if what is there is not known. When the look was cut short it lets those pass who
+// could not wait, and looks again.
 func (r *Reconciler) round(ctx context.Context, look bool) (Plan, error) {
+	for {
+		p, err := r.roundOnce(ctx, look)
+		if !errors.Is(err, errCut) {
+			return p, err
+		}
+	}
+}
+
+func (r *Reconciler) roundOnce(ctx context.Context, look bool) (Plan, error) {
 	select {
 	case r.turn <- struct{}{}:
 		defer func() { <-r.turn }()
@@ -130,7 +140,10 @@ func (r *Reconciler) want() (Config, bool) {
 func (r *Reconciler) look(ctx context.Context) error {
 	d := &r.dev
 	began := r.c.Now()
-	err := r.c.Device.Observe(ctx, &d.spare)
+	err := r.observe(ctx, &d.spare)
+	if errors.Is(err, errCut) {
+		return err
+	}
 	now := r.c.Now()
 	r.mu.Lock()
 	r.looked, r.took = now, now.Sub(began)
@@ -189,9 +202,10 @@ func (r *Reconciler) drifted(changed []Problem) {
 // settle takes over what follows from what is there. The caller holds mu.
 func (r *Reconciler) settle() {
 	have := &r.dev.have
-	ready := have.Exists && have.Up && !have.Interface.Key.IsZero()
-	if ready != r.status.Ready || have.Backend != r.status.Backend {
-		r.status.Ready, r.status.Backend = ready, have.Backend
+	r.laid = have.Exists && have.Up && !have.Interface.Key.IsZero()
+	r.grade()
+	if have.Backend != r.status.Backend {
+		r.status.Backend = have.Backend
 		r.news.set()
 	}
 }
@@ -224,9 +238,15 @@ func (r *Reconciler) apply(ctx context.Context, want Config, p Plan) error {
 	r.mu.Lock()
 	r.hurt = err != nil
 	r.settle()
+	if partly {
+		r.place(want.Interface)
+	}
 	if partly && r.status.Applied != want.Revision {
 		r.status.Applied = want.Revision
 		r.news.set()
+	}
+	if partly {
+		r.pay(want.Revision)
 	}
 	r.mu.Unlock()
 	r.fail(problems(want, p, err, failed, r.c.Now()), d.have.Problems)

@@ -29,6 +29,7 @@ func TestGossipForgetsWhoWent(t *testing.T) {
 func TestNobodyIsHeardInTheFuture(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s := newSiblings("gw1")
+	s.known["gw2"] = &sibling{}
 	key := wgkey.Public{1}
 	s.hear("gw2", Note{Full: true, Seen: []Sighting{{Key: key, Heard: now.Add(time.Hour), Handshake: now.Add(time.Hour)}}}, now, 0)
 	got, ok := s.carry.Carrier(key)
@@ -44,6 +45,7 @@ func TestNobodyIsHeardInTheFuture(t *testing.T) {
 func TestAFullNoteConfirms(t *testing.T) {
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	s := newSiblings("gw1")
+	s.known["gw2"] = &sibling{}
 	here, there, left := wgkey.Public{1}, wgkey.Public{2}, wgkey.Public{3}
 	at := func(n byte) netip.AddrPort { return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, n}), 1) }
 	seen := func(k wgkey.Public, n byte) Sighting {

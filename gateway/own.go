@@ -38,39 +38,61 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.mu.Lock()
 		r.owned = nil
 		r.mu.Unlock()
+		r.sib.away(false)
 		r.hooks.set(nil)
 		r.sib.tell()
 	}
 	var take *Takeover
+	var left legacy
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
 	for {
 		var round <-chan time.Time
-		if take != nil {
+		if take != nil || len(left.waiting) > 0 {
 			round = tick.C
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-r.moved: // what is wanted may have other floating addresses
+		case <-r.moved:
 			if !r.floating().Equal(face) {
 				return
 			}
 		case now := <-owns:
-			take = r.own(ctx, take, now)
+			if take = r.own(ctx, take, now); len(now) == 0 {
+				left = legacy{}
+			}
 			tick.Reset(glance) // a look right now would see nothing, and be in the way
+		case <-r.sib.shed:
+			take = r.inherit(ctx, take)
+		case <-r.lost:
+			r.succeed(&left)
 		case <-round:
-			take = r.takeOver(ctx, take, true)
+			if take = r.share(take, &left); take != nil {
+				take = r.takeOver(ctx, take, true)
+			}
+			if take == nil && len(left.waiting) == 0 {
+				left = legacy{}
+			}
 		}
 	}
 }
 
-// floating is what of the interface that is wanted matters to an Owner.
+// floating is what an Owner has to know of the interface that the device was made to
+// have: before that nothing would leave from its addresses.
 func (r *Reconciler) floating() Interface {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	i := r.fitting.Interface
-	return Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
+	return r.placed
+}
+
+// place notes what interface the device was made to have. The caller holds mu.
+func (r *Reconciler) place(i Interface) {
+	now := Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
+	if !now.Equal(r.placed) {
+		r.placed = now
+		r.moved.set()
+	}
 }
 
 // own takes note of what the machine owns now, and acts on it. It returns the takeover
@@ -80,6 +102,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	before := r.owned
 	r.owned = slices.Clone(now)
 	r.mu.Unlock()
+	r.sib.away(len(now) == 0)
 	defer r.hooks.set(now) // after what follows from it is begun, or done
 	r.sib.tell()
 	switch {
@@ -90,6 +113,21 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
+	return r.gain(ctx, take, now, false)
+}
+
+// inherit takes over whom a sibling leaves behind that had an address of this machine,
+// too, and has let go of it: no address comes here then that would tell.
+func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
+	r.mu.Lock()
+	now := slices.Clone(r.owned)
+	r.mu.Unlock()
+	return r.gain(ctx, take, now, true)
+}
+
+// gain takes over whom the siblings cannot reach any more, now that this machine has
+// these addresses.
+func (r *Reconciler) gain(ctx context.Context, take *Takeover, now []netip.Addr, look bool) *Takeover {
 	targets := r.targets(r.steadied(), now)
 	if len(targets) == 0 {
 		return take
@@ -99,7 +137,7 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 		take = NewTakeover(nil)
 	}
 	take.Add(targets)
-	return r.takeOver(ctx, take, false)
+	return r.takeOver(ctx, take, look)
 }
 
 // yield forgets every session, as one who has just come: a client that comes back
@@ -145,12 +183,17 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 	if !take.Due(r.c.Now()) {
 		return take
 	}
+	if !look {
+		r.cutShort()
+	}
 	r.withTurn(ctx, func() {
 		if (look || !r.dev.sure) && r.look(ctx) != nil {
 			return
 		}
 		if want, ok := r.want(); ok {
-			for _, part := range inParts(take.Round(want, &r.dev.have, r.c.Now())) {
+			plan := take.Round(want, &r.dev.have, r.c.Now())
+			r.sib.tried(plan, r.steadied())
+			for _, part := range inParts(plan) {
 				r.do(ctx, part)
 			}
 		}
@@ -177,6 +220,21 @@ func (r *Reconciler) mirror() {
 	r.sib.carry.Note(now, seen...)
 	r.sib.mu.Unlock()
 	r.sib.tell()
+}
+
+// away notes whether the machine has none of the floating addresses. A process that
+// begins without one finds sessions of before: the address went while nobody looked.
+func (s *siblings) away(is bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Away(is)
+}
+
+// tried has those wait to be let go of whom a plan kicks.
+func (s *siblings) tried(p Plan, now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.carry.Tried(p, now)
 }
 
 func (r *Reconciler) targets(now time.Time, owned []netip.Addr) []Target {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -18,8 +19,11 @@ import (
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
-// rtt is how far away clients are.
-const rtt = 30 * time.Millisecond
+// rtt is how far away clients are, and chat how often siblings talk at most.
+const (
+	rtt  = 30 * time.Millisecond
+	chat = 100 * time.Millisecond
+)
 
 var floating = netip.MustParseAddr("203.0.113.10")
 
@@ -173,6 +177,30 @@ func TestAnAddressThatComesBringsItsClients(t *testing.T) {
 	})
 }
 
+// Whoever is let go of because others carry them, it is nobody whose answer is under
+// way here: whenever the address comes, and however long others had carried them.
+func TestWhoIsTakenOverIsNotForgotten(t *testing.T) {
+	onStreet(t, 3, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		for n := range 60 {
+			to := (n + 1) % 2
+			s.houses[0].after(6*time.Second + time.Duration(n)*17*time.Millisecond)
+			s.houses[1-to].stop()
+			s.houses[to].steps.take()
+			s.move(to)
+			s.houses[to].after(rtt + 20*time.Millisecond)
+			require.Equal(t, 3, s.sessions()[to], "move %d", n)
+			did := s.houses[to].steps.take()
+			require.Equal(t, 3, strings.Count(did, "kick "), "move %d:\n%s", n, did)
+			require.Equal(t, 3, strings.Count(did, "remove "), "move %d:\n%s", n, did)
+			s.houses[1-to].start()
+		}
+	})
+}
+
 // An address that moves to and fro takes all clients along each time: who lost it has
 // forgotten them at once, and nobody has two gateways that believe in him.
 func TestAnAddressThatMovesToAndFro(t *testing.T) {
@@ -214,6 +242,25 @@ func TestWhoIsCarriedElsewhereIsForgotten(t *testing.T) {
 	})
 }
 
+// A process that begins on a machine without the address finds what the one before it
+// left, and lets go of it as soon as another gateway says that it carries the client:
+// WireGuard would take it back, from an address that the client was never told.
+func TestWhoBeginsWithoutTheAddressLetsGo(t *testing.T) {
+	onStreet(t, 2, func(t *testing.T, s *street) {
+		both := s.all()
+		for _, p := range both {
+			s.session(1, p.Key)
+		}
+		s.houses[1].owns <- nil // as it is told first
+		s.houses[1].after(3 * time.Second)
+		require.Equal(t, [2]int{0, 2}, s.sessions(), "nobody else carries them")
+		s.session(0, both[0].Key)
+		s.houses[1].after(2500 * time.Millisecond)
+		require.Equal(t, [2]int{1, 1}, s.sessions())
+		s.houses[1].converged()
+	})
+}
+
 // An address that goes while clients are taken over ends that at once.
 func TestATakeoverEndsWithTheAddress(t *testing.T) {
 	onStreet(t, 1000, func(t *testing.T, s *street) {
@@ -231,6 +278,28 @@ func TestATakeoverEndsWithTheAddress(t *testing.T) {
 			require.False(t, p.Endpoint.IsValid())
 			require.Zero(t, p.Keepalive)
 		}
+	})
+}
+
+// proves P13: of two gateways that had the address at once the one that keeps it gets
+// the clients of the other, although no address comes to it.
+func TestWhoKeepsTheAddressGetsTheClients(t *testing.T) {
+	onStreet(t, 20, func(t *testing.T, s *street) {
+		for _, p := range s.all() {
+			s.session(0, p.Key)
+		}
+		s.houses[0].after(3 * time.Second)
+		s.at.Store(1) // who announces it last, is reached
+		s.houses[1].owns <- []netip.Addr{floating}
+		s.houses[0].after(10 * time.Second)
+		require.Equal(t, [2]int{0, 20}, s.sessions())
+		s.at.Store(0)
+		s.houses[1].owns <- nil
+		s.houses[0].after(chat + rtt + 20*time.Millisecond)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].after(time.Minute)
+		require.Equal(t, [2]int{20, 0}, s.sessions())
+		s.houses[0].converged()
 	})
 }
 

@@ -25,19 +25,23 @@ type siblings struct {
 	known   map[ID]*sibling
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
+	shed    signal        // one of them has let go of an address
 }
 
 // sibling is one of them.
 type sibling struct {
-	end  context.CancelCauseFunc // of its conversation; nil: there is none
-	last Note                    // without Seen
-	at   time.Time               // when it was said
+	account
 
+	talk  *conversation // nil: there is none
+	last  Note          // without Seen
 	clock heardClock
 }
 
+// conversation is one that goes on, or is about to be over.
+type conversation struct{ end context.CancelCauseFunc }
+
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{})}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
 }
 
 // tell has all conversations look for something to tell.
@@ -62,19 +66,20 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 	defer s.mu.Unlock()
 	one := s.known[with]
 	if one == nil {
-		one = &sibling{}
+		one = &sibling{account: account{id: with}}
 		s.known[with] = one
 	}
-	if one.end != nil {
-		one.end(ErrReplaced)
+	if one.talk != nil {
+		one.talk.end(ErrReplaced)
 	}
-	one.end = cancel
+	mine := &conversation{end: cancel}
+	one.talk = mine
 	return inner, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		cancel(nil)
-		if context.Cause(inner) != ErrReplaced { //nolint:errorlint // it is what was put in
-			one.end = nil
+		if one.talk == mine {
+			one.talk = nil
 		}
 	}
 }
@@ -88,17 +93,21 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	one := s.known[with]
+	if one == nil {
+		return // it is no sibling any more
+	}
 	if n.Full {
 		s.carry.Replace(now, with, n.Seen...)
 	} else {
 		s.carry.Note(now, n.Seen...)
 	}
 	n.Seen = nil
-	one := s.known[with]
-	if one == nil {
-		return // it is no sibling any more
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+		s.shed.set()
 	}
-	one.last, one.at = n, now
+	one.last = n
+	one.hear(n, time.Now())
 	if !n.Clock.Wall.IsZero() {
 		one.clock = hearClock(n.Clock, now, up)
 	}
@@ -109,9 +118,17 @@ func (s *siblings) shift(by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.carry.Shift(by)
+}
+
+// accounts is what siblings say of themselves.
+func (s *siblings) accounts() []account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]account, 0, len(s.known))
 	for _, one := range s.known {
-		shift(&one.at, by)
+		list = append(list, one.account)
 	}
+	return list
 }
 
 // dismiss forgets whom the update u takes away, which led to next.
@@ -134,11 +151,12 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, one := range s.known {
-		if slices.ContainsFunc(list, func(o Sibling) bool { return o.ID == id }) {
+		if i := slices.IndexFunc(list, func(o Sibling) bool { return o.ID == id }); i >= 0 {
+			one.missed = list[i].Missing
 			continue
 		}
-		if one.end != nil {
-			one.end(ErrUnknown)
+		if one.talk != nil {
+			one.talk.end(ErrUnknown)
 		}
 		delete(s.known, id)
 		s.carry.Drop(id, now)
@@ -216,12 +234,14 @@ func (r *Reconciler) lull(ctx context.Context, heard, changed <-chan struct{}) e
 
 // note is what to tell now.
 func (r *Reconciler) note(g *gossip, full bool) Note {
+	missing := r.sib.missing(time.Now())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.steady()
 	now := r.c.Now().Round(0)
-	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n := Note{Full: full, Missing: missing, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
 	n.Clock = Reading{Wall: now, At: now, Synced: r.synced()}
+	n.Isolated, n.Stalled = r.status.Isolated, r.status.Stalled
 	seen, _ := r.activity.Since(0)
 	if full {
 		n.Seen = g.full(seen, now)

@@ -77,8 +77,9 @@ type Location struct { //nolint:recvcheck // only Stamp writes
 	MTU int
 	// Mark is the firewall mark of what gateways send; 0 is none, unless there are
 	// Floating addresses, which need one: then it is 0x68660000 plus Port, so that
-	// locations on one machine have different ones. If one is given there, it has to
-	// be given to this location alone.
+	// locations on one machine have different ones (FirewallMark). If one is given
+	// there, it has to be given to this location alone, and none of 252 to 255 and
+	// 0xffffffff: gateways use the routing table of that number.
 	Mark uint32
 	// Inner is how the network behind sees peers.
 	Inner Inner

@@ -78,6 +78,9 @@ func (s *Service) create(ctx context.Context, l Location, key wgkey.Private) (Lo
 	if err := apart(l, others); err != nil {
 		return none, err
 	}
+	if err := told(l, others); err != nil {
+		return none, err
+	}
 	saved, err := s.store.Update(ctx, l.ID, func(row *Location) error {
 		if row.ID != "" {
 			return fmt.Errorf("the new id %s is taken", l.ID)
@@ -112,7 +115,8 @@ func (s *Service) List(ctx context.Context) ([]Location, error) {
 //
 // Networks are compared with those of other locations when they change, or when
 // AllowOverlap is taken back, so that a location which permits overlapping does
-// not block the one that it overlaps.
+// not block the one that it overlaps; firewall marks when they change, or begin to
+// matter.
 func (s *Service) Update(ctx context.Context, id ID, edit func(*Location) error) (Location, error) {
 	others, err := s.store.List(ctx)
 	if err != nil {
@@ -149,6 +153,11 @@ func admit(l, old Location, others []Location) error {
 	}
 	if err := l.Validate(); err != nil {
 		return err
+	}
+	if marked(l, old) {
+		if err := told(l, others); err != nil {
+			return err
+		}
 	}
 	if slices.Equal(l.Networks, old.Networks) && l.AllowOverlap == old.AllowOverlap {
 		return nil

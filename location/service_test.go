@@ -176,6 +176,43 @@ func TestNetworksMayNotOverlapThoseOfOtherLocations(t *testing.T) {
 	requireField(t, err, "Networks[0]", `of location "both"`)
 }
 
+// Where addresses float a mark is one location's alone, whoever has it first.
+func TestMarksAreNotShared(t *testing.T) {
+	s := service(t, locationtest.NewStore(), seal.Ephemeral())
+	n := 0
+	add := func(mark uint32, port uint16, floating ...string) (location.Location, error) {
+		n++
+		l := named(fmt.Sprintf("l%d", n), fmt.Sprintf("10.%d.0.0/16", n))
+		l.Mark, l.Port, l.Floating = mark, port, addrs(floating...)
+		return s.Create(t.Context(), l)
+	}
+	_, err := add(7, 1, "192.0.2.1")
+	require.NoError(t, err)
+	plain, err := add(8, 2)
+	require.NoError(t, err)
+	ours, err := add(0, 3, "192.0.2.3")
+	require.NoError(t, err)
+	for mark, of := range map[uint32]string{7: "l1", 8: "l2", ours.FirewallMark(): "l3"} {
+		_, err = add(mark, 9, "192.0.2.9")
+		requireField(t, err, "Mark", fmt.Sprintf("%#x is also that of location %q", mark, of))
+		require.ErrorContains(t, err, "or 0 for one of ours")
+	}
+	_, err = add(7, 9)
+	requireField(t, err, "Mark", `of location "l1"`)
+	_, err = add(8, 9)
+	require.NoError(t, err, "where nothing floats they may be shared")
+	_, err = add(0, 3, "192.0.2.4")
+	require.NoError(t, err, "they have the same port, so they are not on one machine")
+
+	float := func(l *location.Location) error { l.Floating = addrs("192.0.2.8"); return nil }
+	_, err = s.Update(t.Context(), plain.ID, float)
+	requireField(t, err, "Mark", "0x8 is also that of location")
+	_, err = s.Update(t.Context(), plain.ID, func(l *location.Location) error { l.Mark = 9; return float(l) })
+	require.NoError(t, err)
+	_, err = s.Update(t.Context(), plain.ID, func(l *location.Location) error { l.Mark = 7; return nil })
+	requireField(t, err, "Mark", `of location "l1"`)
+}
+
 func TestALocationDoesNotOverlapItself(t *testing.T) {
 	s := service(t, locationtest.NewStore(), seal.Ephemeral())
 	l, err := s.Create(t.Context(), office("10.20.0.0/16"))

@@ -31,7 +31,7 @@ func (l Location) WithDefaults() Location {
 // that is wrong. It knows nothing of other locations.
 func (l Location) Validate() error {
 	for _, check := range []func(Location) *FieldError{
-		checkTexts, checkNetworks, checkGateway, checkReserved, checkFloating, checkInner, checkNumbers, checkClient, checkReach, checkKey,
+		checkTexts, checkNetworks, checkGateway, checkReserved, checkFloating, checkMark, checkInner, checkNumbers, checkClient, checkReach, checkKey,
 	} {
 		if err := check(l); err != nil {
 			return err

@@ -110,7 +110,13 @@ var refused = map[string][]struct {
 		{"MTU", func(l *location.Location) { l.MTU = 9001 }, "1280 to 9000"},
 		{"MTU", func(l *location.Location) { l.MTU = -1420 }, "1280 to 9000"},
 	},
-	"Mark":  nil,
+	"Mark": {
+		{"Mark", func(l *location.Location) { l.Mark = 252 }, "choose another mark, or 0 for one of ours"},
+		{"Mark", func(l *location.Location) { l.Mark = 253 }, "the system's own"},
+		{"Mark", func(l *location.Location) { l.Mark = 254 }, "the system's own"},
+		{"Mark", func(l *location.Location) { l.Mark = 255 }, "the system's own"},
+		{"Mark", func(l *location.Location) { l.Mark = math.MaxUint32 }, "which cannot be"},
+	},
 	"Inner": {{"Inner", func(l *location.Location) { l.Inner = "nat" }, `use "snat" or "routed"`}},
 	"DNS": {
 		{"DNS[0]", func(l *location.Location) { l.DNS[0] = netip.Addr{} }, "not the address of a resolver"},
@@ -231,6 +237,8 @@ func TestValidateTakesTheEndsOfEachRange(t *testing.T) {
 		"one inner one":          inner("fd60::1"),
 		"both inner ones":        inner("fd60::1", "10.60.0.1"),
 		"16 floating addresses":  func(l *location.Location) { l.Floating = manyAddrs(location.FloatingMax) },
+		"mark of a table of the system's, where nothing floats": func(l *location.Location) { l.Mark, l.Floating, l.InnerFloating = 254, nil, nil },
+		"marks beside those": func(l *location.Location) { l.Mark = 251 },
 		"a floating address beside a network": func(l *location.Location) {
 			l.Floating = addrs("10.0.255.255", "10.2.0.0", "fd01:0:0:1::", "100.64.0.1", "fd00::1")
 		},

@@ -55,7 +55,7 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 		return fail(err)
 	}
 	face := gateway.Interface{
-		Key: key, Port: l.Port, MTU: l.MTU, Mark: mark(l), Floating: ascending(l.Floating),
+		Key: key, Port: l.Port, MTU: l.MTU, Mark: l.FirewallMark(), Floating: ascending(l.Floating),
 		Addrs: sorted(l.GatewayAddrs()), Destinations: reach(l), Isolated: l.Isolated,
 	}
 	switch l.Inner {
@@ -66,20 +66,6 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 		return fail(fmt.Errorf("this software does not know what Inner %q means", l.Inner))
 	}
 	return face, nil
-}
-
-// ourMark is the first half of the marks that are given to locations which need one
-// and have none: "hf". The other half is the port, which locations on one machine
-// cannot share.
-const ourMark = 0x6866 << 16
-
-// mark works out the firewall mark: without one, nobody could tell which packets
-// are to leave from a floating address.
-func mark(l location.Location) uint32 {
-	if l.Mark == 0 && len(l.Floating) > 0 {
-		return ourMark | uint32(l.Port)
-	}
-	return l.Mark
 }
 
 // reach works out what a location's peers may reach: all, or its destinations and

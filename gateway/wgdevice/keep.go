@@ -30,8 +30,13 @@ func (s *sources) keep(ctx context.Context, mark uint32, floating []netip.Addr) 
 		changed = changed || fresh
 		errs = append(errs, err)
 	}
-	if changed && m.kernel && mark == s.last {
+	if !m.kernel || mark != s.last {
+		return m, true, join(errs...)
+	}
+	if changed && len(m.owned(floating)) > 0 {
 		errs = append(errs, s.refresh(mark))
+	} else {
+		_ = s.plug() // while nobody waits
 	}
 	return m, true, join(errs...)
 }
@@ -49,7 +54,7 @@ func (s *sources) keepFamily(ctx context.Context, family int, mark uint32, m mac
 		}
 	}
 	t, err := s.table(ctx, family, mark)
-	if err != nil {
+	if err != nil || t.shared(m) {
 		return false, err
 	}
 	return s.fill(ctx, family, mark, t, m, floating)
@@ -74,18 +79,27 @@ func (s *sources) refresh(mark uint32) error {
 
 // tellMark tells WireGuard a mark.
 func (s *sources) tellMark(mark uint32) error {
-	if s.wg == nil {
-		err := s.ns.do(func() (err error) {
-			s.wg, err = wgctrl.New()
-			return err
-		})
-		if err != nil {
-			return fmt.Errorf("connect to the kernel's WireGuard: %w", err)
-		}
+	if err := s.plug(); err != nil {
+		return err
 	}
 	number := int(mark)
 	if err := s.wg.ConfigureDevice(s.name, wgtypes.Config{FirewallMark: &number}); err != nil {
 		return fmt.Errorf("have WireGuard look for its routes again: %w", explain(absent(err)))
+	}
+	return nil
+}
+
+// plug connects to the kernel's WireGuard, unless that is done.
+func (s *sources) plug() error {
+	if s.wg != nil {
+		return nil
+	}
+	err := s.ns.do(func() (err error) {
+		s.wg, err = wgctrl.New()
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("connect to the kernel's WireGuard: %w", err)
 	}
 	return nil
 }

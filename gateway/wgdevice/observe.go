@@ -56,8 +56,12 @@ func (d *Device) Observe(ctx context.Context, s *gateway.State) error {
 		return fmt.Errorf("wgdevice: observe %s: %w", d.name, err)
 	}
 	s.Peers = tidy(s.Peers)
-	d.observeFilter(ctx, s)
-	d.observeSource(ctx, s)
+	for _, more := range []func(context.Context, *gateway.State){d.observeFilter, d.observeSource} {
+		more(ctx, s)
+		if err := ctx.Err(); err != nil { // what it says of that is no problem of the interface
+			return fmt.Errorf("wgdevice: observe %s: %w", d.name, err)
+		}
+	}
 	d.observeForwarding(s)
 	return nil
 }

@@ -75,13 +75,13 @@ func say(state string) string {
 // had seen all that was done to the device by others, and could know that it was:
 // one that starts takes what it finds for what it was told, until somebody tells
 // it more. The caller holds s.mu.
-func (s *seat) applied(before, after gateway.State, known bool) {
+func (s *seat) applied(before, after gateway.State, carried map[wgkey.Public]bool, known bool) {
 	w := s.w
 	w.model.mu.Lock()
 	defer w.model.mu.Unlock()
 	w.count.Applies++
 	then, now := shown(s.at, before), shown(s.at, after)
-	s.kept(before, after, then, now)
+	s.kept(before, after, carried, then, now)
 	if !known {
 		return
 	}
@@ -104,13 +104,13 @@ func (s *seat) applied(before, after gateway.State, known bool) {
 }
 
 // kept checks that no session was lost without a reason.
-func (s *seat) kept(before, after gateway.State, then, now map[subject]string) {
+func (s *seat) kept(before, after gateway.State, carried map[wgkey.Public]bool, then, now map[subject]string) {
 	have := sessions(after)
 	for key, at := range sessions(before) {
 		sub := subject{s.at, key}
 		row := s.w.model.rows[sub]
-		if row == nil || now[sub] == "" {
-			continue // it is gone: see forward
+		if row == nil || now[sub] == "" || !carried[key] {
+			continue // it is gone: see forward; or it is no loss
 		}
 		low := s.low[sub]
 		_, same := row.find(low, then[sub])

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/internal/sim/wgmodel"
 	"github.com/holdfastvpn/holdfast/location"
 )
 
@@ -19,6 +20,7 @@ type machine struct {
 	n     int
 	name  string
 	id    gateway.ID
+	host  *wgmodel.Host
 	seats [sites]*seat
 	disk  *disk
 
@@ -31,6 +33,9 @@ type machine struct {
 	posted [sites]*story // whether it is assigned: "yes" or ""
 	may    []duty        // one of these is what it is to do
 	busy   bool
+
+	power well          // while the machine has power
+	skew  time.Duration // of its clock, while that is right
 }
 
 func (m *machine) start() error {
@@ -42,7 +47,7 @@ func (m *machine) start() error {
 		plane = w.parts.Pool(m.name, plane)
 	}
 	proc, err := gateway.NewProcess(gateway.ProcessConfig{
-		ID: m.id, Plane: plane, Version: "1.0.0", Trace: m.trace, Keeper: keeper{m.disk, alive},
+		ID: m.id, Plane: plane, Version: "1.0.0", Trace: m.trace, Keeper: keeper{m.disk, alive}, Now: m.host.Clock,
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
 			i := slices.Index(w.ids[:], location.ID(at))
 			if i < 0 {
@@ -64,6 +69,7 @@ func (m *machine) start() error {
 	for _, h := range w.hosts {
 		w.link(m, h)
 	}
+	w.greet(m)
 	return nil
 }
 
@@ -75,6 +81,7 @@ func (m *machine) stop(kill, silent bool) {
 	for _, h := range m.w.hosts {
 		m.w.unlink(m, h, silent)
 	}
+	m.w.depart(m, silent)
 	m.cancel()
 	m.proc = nil
 	m.well.worse()
@@ -83,7 +90,7 @@ func (m *machine) stop(kill, silent bool) {
 // reboot loses what the devices had, while the process is down.
 func (m *machine) reboot() {
 	for _, s := range m.seats {
-		s.replace(memdevice.New())
+		s.replace(m.host.NewDevice())
 	}
 }
 

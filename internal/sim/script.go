@@ -50,8 +50,14 @@ func (w *world) script(c Config) time.Time {
 // step lets one thing happen.
 func (w *world) step(d dice) {
 	switch n := d.IntN(100); {
-	case n < 50:
+	case n < 36:
 		w.operate(d)
+	case n < 44:
+		w.shift(d)
+	case n < 47:
+		w.estrange(d)
+	case n < 50:
+		w.wander(d)
 	case n < 57:
 		w.reform(d)
 	case n < 60:
@@ -161,6 +167,7 @@ func (w *world) restart(d dice) {
 		m.stop(false, false)
 	case 1, 2:
 		what = m.name + " reboots"
+		w.dark(d, m)
 		m.stop(true, kind == 1)
 		m.reboot()
 	case 3, 4, 5:
@@ -192,6 +199,9 @@ func (w *world) awake(m *machine) {
 		return
 	}
 	w.log.notef("%s starts", m.name)
+	if m.power.wrong > 0 {
+		w.light(m)
+	}
 	if err := m.start(); err != nil {
 		w.log.violatef("sim", "%v", err)
 	}

@@ -3,12 +3,14 @@ package sim
 import (
 	"context"
 	"maps"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/gateway/memdevice"
+	"github.com/holdfastvpn/holdfast/internal/sim/wgmodel"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // seat is a gateway's place in a location: a device, and how far it has come.
@@ -18,9 +20,9 @@ type seat struct {
 	at int
 
 	mu   sync.Mutex
-	dev  *memdevice.Device // of the sim itself: never closed
-	hand int               // how often something was done to the device that no process asked for
-	trip int               // the process is killed by its next Apply, after so many steps, if it has so many; < 0: no
+	dev  *wgmodel.Device // of the sim itself: never closed
+	hand int             // how often something was done to the device that no process asked for
+	trip int             // the process is killed by its next Apply, after so many steps, if it has so many; < 0: no
 	ails ail
 
 	// As of the last Apply that was checked: the version of each story that the
@@ -31,10 +33,12 @@ type seat struct {
 	sound  bool // nothing was done to the device since it was right
 	told   bool // the process heard of a core since it started
 	well   well
+
+	keeps map[wgkey.Public]time.Time // since when a keepalive is on; the driver's alone
 }
 
 func newSeat(w *world, m *machine, at int) *seat {
-	return &seat{w: w, m: m, at: at, dev: memdevice.New(), trip: -1, low: map[subject]int{}, past: past{}.next(w.log.now(), nil, 0), well: well{since: w.log.now()}}
+	return &seat{w: w, m: m, at: at, dev: m.host.NewDevice(), trip: -1, keeps: map[wgkey.Public]time.Time{}, low: map[subject]int{}, past: past{}.next(w.log.now(), nil, 0), well: well{since: w.log.now()}}
 }
 
 // anew says that another process begins.
@@ -52,9 +56,10 @@ func (s *seat) hears() {
 }
 
 // replace is what a reboot does.
-func (s *seat) replace(dev *memdevice.Device) {
+func (s *seat) replace(dev *wgmodel.Device) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.dev.End()
 	s.dev, s.trip = dev, -1
 	s.dev.FailSteps(s.ails.step)
 	s.hand++
@@ -95,28 +100,20 @@ type ail struct {
 
 // sicken makes the device ail; it was well before.
 func (s *seat) sicken(a ail) {
-	s.well.worse()
-	s.ail(a)
+	s.ail(a, s.well.worse)
 }
 
 // cure ends what sicken did.
 func (s *seat) cure() {
-	s.well.better(s.w.log.now())
-	s.ail(ail{})
+	s.ail(ail{}, func() { s.well.better(s.w.log.now()) })
 }
 
-func (s *seat) ail(a ail) {
+func (s *seat) ail(a ail, note func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	note()
 	s.ails = a
 	s.dev.FailSteps(a.step)
-}
-
-// hear lets a peer be heard, if it is there.
-func (s *seat) hear(sub subject, now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.dev.Hear(sub.key, memdevice.Traffic{Rx: 1000, Tx: 1000, Handshake: now})
 }
 
 // open returns a device for a process.
@@ -124,7 +121,8 @@ func (s *seat) open(alive *atomic.Bool) gateway.Device {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := &handle{s: s, alive: alive, looked: -1}
-	h.inner = s.dev.Open()
+	dev := s.dev.Open()
+	h.inner, h.owner = dev, dev
 	if s.w.parts.Device != nil {
 		h.inner = s.w.parts.Device(s.m.name, h.inner)
 	}
@@ -136,7 +134,9 @@ type handle struct {
 	s      *seat
 	alive  *atomic.Bool
 	inner  gateway.Device
-	looked int // seat.hand when the process looked last
+	owner  gateway.Owner
+	end    context.CancelFunc // of following addresses; nil: it does not
+	looked int                // seat.hand when the process looked last
 }
 
 // Observe implements gateway.Device.
@@ -159,6 +159,7 @@ func (h *handle) Observe(ctx context.Context, have *gateway.State) error {
 // Apply implements gateway.Device.
 func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	s := h.s
+	began := s.w.log.now()
 	slow, told := s.pace()
 	if err := pause(ctx, slow); err != nil {
 		return err
@@ -168,7 +169,7 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	if !h.alive.Load() {
 		return errDead
 	}
-	before := s.state() //nolint:contextcheck // it waits for nothing
+	before, carried := s.state(), s.carried(p, began) //nolint:contextcheck // it waits for nothing
 	half := s.trip >= 0 && s.trip < len(p)
 	if half {
 		p, s.trip = p[:s.trip], -1
@@ -176,6 +177,9 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 	err := h.inner.Apply(ctx, p)
 	if half {
 		h.alive.Store(false)
+		if h.end != nil {
+			h.end()
+		}
 		s.w.log.notef("%s dies in the middle of a change", s.m.name)
 		err = errDead
 	}
@@ -183,9 +187,38 @@ func (h *handle) Apply(ctx context.Context, p gateway.Plan) error {
 		s.hand++
 		s.sound = false
 	}
-	s.applied(before, s.state(), //nolint:contextcheck // it waits for nothing
-		h.looked == s.hand && (s.sound || told))
+	s.applied(before, s.state(), carried, //nolint:contextcheck // it waits for nothing
+		h.looked == s.hand && (s.sound || told) && !beside(p))
 	return err
+}
+
+// Own implements gateway.Owner.
+func (h *handle) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+	ctx, h.end = context.WithCancel(ctx)
+	if o, able := h.inner.(gateway.Owner); able { // a part that is broken may be one by itself
+		return o.Own(ctx, i)
+	}
+	return h.owner.Own(ctx, i)
+}
+
+// beside says whether a plan is about who carries whom, and not about what is desired: it
+// leaves alone what it finds wrong.
+func beside(p gateway.Plan) bool {
+	removed := map[wgkey.Public]bool{}
+	for _, step := range p {
+		switch step.Verb {
+		case gateway.Kick:
+			return true
+		case gateway.Remove:
+			removed[step.Peer.Key] = true
+		case gateway.Set:
+			if removed[step.Peer.Key] {
+				return true
+			}
+		default:
+		}
+	}
+	return false
 }
 
 // pace is how long a change takes that begins now, and whether whoever makes it

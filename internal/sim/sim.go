@@ -28,6 +28,8 @@ type Parts struct {
 	Plane  func(gateway, core string, p gateway.ControlPlane) gateway.ControlPlane
 	Pool   func(gateway string, p gateway.ControlPlane) gateway.ControlPlane
 	Device func(gateway string, d gateway.Device) gateway.Device
+	Talker func(gateway string, t gateway.Talker) gateway.Talker
+	Early  time.Duration // so long before a machine has an address its gateway is told of it
 }
 
 // Result is what came of a history.
@@ -47,6 +49,10 @@ type Count struct {
 	Stands                  int // looks at devices that nobody and nothing had touched for 10 s
 	Looks                   int // at devices of gateways that had been connected for 30 s
 	Siblings                int // that gateways were asked for in the end
+	Moves                   int // of floating addresses to a gateway
+	Taken                   int // clients that had to be back at once after one
+	Reached                 int // looks at clients that had to have answers
+	Kicks                   int // that gateways gave
 }
 
 // Violation is a promise that was broken.

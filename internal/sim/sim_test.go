@@ -32,7 +32,7 @@ func play(t *testing.T, c sim.Config) (r sim.Result) {
 
 // The whole system, under random faults.
 //
-// proves P1, P2, P8, P9, P10 and P14: see the package's comment.
+// proves P1, P2, P8, P9, P10, P13 and P14: see the package's comment.
 func TestSim(t *testing.T) {
 	t.Parallel()
 	n := *seeds

@@ -8,14 +8,17 @@ import (
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/internal/sim/wgmodel"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/kvstore"
 	"github.com/holdfastvpn/holdfast/vpn/seal"
+	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // steady is how many devices nobody touches: nothing may ever happen to them.
@@ -35,7 +38,15 @@ type world struct {
 	hosts    []*host
 	machines []*machine
 	wires    []map[string]*wire // by machine and host
+	bonds    []*bond
 	ids      [sites]location.ID
+
+	seed    uint64
+	net     *wgmodel.Network
+	thief   *wgmodel.Host
+	clients []*client
+	byKey   map[subject]*client
+	moved   [sites]atomic.Int64 // when its floating address moved last, by UnixNano
 
 	queue  []event         // in the order of time
 	ctx    context.Context //nolint:containedctx // of operators: it ends with the world
@@ -54,7 +65,8 @@ func newWorld(c Config) *world {
 	w := &world{
 		parts: c.Parts, log: log, model: newModel(log, steady+c.Devices),
 		rand: rand.New(rand.NewPCG(c.Seed, 1)), //nolint:gosec // a seed repeats it
-		db:   newDatabase(), keys: seal.Ephemeral(), hub: &hub{ears: map[chan vpn.Hint]*ears{}},
+		seed: c.Seed, net: wgmodel.NewNetwork(c.Seed), byKey: map[subject]*client{},
+		db: newDatabase(), keys: seal.Ephemeral(), hub: &hub{ears: map[chan vpn.Hint]*ears{}},
 	}
 	w.ctx, w.cancel = context.WithCancel(context.Background())
 	for n := range c.Cores {
@@ -122,6 +134,7 @@ func (w *world) play(c Config) error {
 		return nil
 	}
 	w.log.notef("all is well")
+	w.home()
 	if err := w.resolve(); err != nil || w.broken() {
 		return err
 	}
@@ -138,19 +151,21 @@ func (w *world) build(c Config) error {
 	if err != nil {
 		return fmt.Errorf("sim: build: %w", err)
 	}
+	var keys [sites]wgkey.Public
 	for at := range sites {
 		l, err := core.Locations().Create(w.ctx, location.Location{
 			Name: fmt.Sprintf("location %d", at), Host: "vpn.example.org", Port: port(at),
 			Networks: []netip.Prefix{netip.MustParsePrefix(network(at))},
+			Floating: []netip.Addr{floatingAddr(at)},
 		})
 		if err != nil {
 			return fmt.Errorf("sim: build: %w", err)
 		}
-		w.ids[at] = l.ID
+		w.ids[at], keys[at] = l.ID, l.PublicKey
 		w.model.locate(at, l)
 	}
 	for n := range c.Gateways {
-		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), may: []duty{{sites: 1<<sites - 1}}, well: well{wrong: 1}, disk: &disk{kept: map[gateway.LocationID]gateway.Kept{}}}
+		m := &machine{w: w, n: n, name: fmt.Sprintf("gw%d", n+1), host: w.net.Host(ownAddr(n)), power: well{since: w.log.now()}, may: []duty{{sites: 1<<sites - 1}}, well: well{wrong: 1}, disk: &disk{kept: map[gateway.LocationID]gateway.Kept{}}}
 		gw, err := core.Gateways().Add(w.ctx, vpn.Gateway{Name: m.name, Locations: w.ids[:]})
 		if err != nil {
 			return fmt.Errorf("sim: build: %w", err)
@@ -167,6 +182,8 @@ func (w *world) build(c Config) error {
 		}
 		w.wires = append(w.wires, wires)
 	}
+	w.bondAll()
+	w.populate(keys)
 	for _, s := range w.model.slots[:steady] {
 		if err := w.settleIn(core, s); err != nil {
 			return err
@@ -207,17 +224,8 @@ func (w *world) settleIn(core *vpn.Core, s *slot) error {
 
 // tick lets peers be heard, and looks whether all is as it should be.
 func (w *world) tick() {
-	now := w.log.now()
-	for _, m := range w.machines {
-		for at, s := range m.seats {
-			for _, slot := range w.model.slots {
-				if slot.steady || w.rand.IntN(4) == 0 {
-					s.hear(subject{at, slot.keys[w.rand.IntN(2)]}, now)
-					s.hear(subject{at, slot.keys[0]}, now)
-				}
-			}
-		}
-	}
+	w.watch()
+	w.rob()
 	w.look(resync, "P9")
 	w.stand()
 	w.later(500*time.Millisecond, w.tick)
@@ -239,7 +247,13 @@ func (w *world) close() {
 			m.stop(true, false)
 		}
 	}
+	for _, b := range w.bonds {
+		if b.end != nil {
+			b.end()
+		}
+	}
 	w.wg.Wait()
+	w.net.Close()
 }
 
 var errWrong = errors.New("sim: the history could not be played")

@@ -161,7 +161,7 @@ func Full(id location.ID) location.Location {
 		AllowOverlap:  true,
 		Floating:      []netip.Addr{netip.MustParseAddr("198.51.100.9"), netip.MustParseAddr("2001:db8:f::9")},
 		InnerFloating: []netip.Addr{netip.MustParseAddr("172.16.60.9"), netip.MustParseAddr("fd60::9")},
-		Host:          "vpn.example.org", Port: 65535, MTU: 9000, Mark: 1<<32 - 1, Inner: location.Routed,
+		Host:          "vpn.example.org", Port: 65535, MTU: 9000, Mark: 1<<32 - 2, Inner: location.Routed,
 		Destinations:    []netip.Prefix{netip.MustParsePrefix("10.60.0.0/16"), netip.MustParsePrefix("fd60::/48")},
 		Isolated:        true,
 		DNS:             []netip.Addr{netip.MustParseAddr("10.1.0.9"), netip.MustParseAddr("fd01::9")},

@@ -166,6 +166,12 @@ func (c *Client) Asked() time.Time {
 	return c.asked
 }
 
+// Said returns when the client sent anything last, of whatever kind; zero: never.
+func (c *Client) Said() time.Time {
+	defer c.lock()()
+	return c.f.said
+}
+
 // Session identifies the session that the client sends with; 0: it has none. Ends of
 // one session have the same.
 func (c *Client) Session() uint64 {

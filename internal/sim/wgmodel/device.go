@@ -3,6 +3,7 @@ package wgmodel
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 
 	"github.com/holdfastvpn/holdfast/gateway"
@@ -55,6 +56,22 @@ func (d *Device) End() {
 	defer h.net.mu.Unlock()
 	d.f.clear()
 	h.devices = slices.DeleteFunc(h.devices, func(o *Device) bool { return o.f == d.f })
+}
+
+// Own implements gateway.Owner. While nobody is told, what WireGuard sends leaves from
+// where it left last.
+func (d *Device) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Addr {
+	n := d.f.host.net
+	n.mu.Lock()
+	d.f.follow++
+	n.mu.Unlock()
+	context.AfterFunc(ctx, func() {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		d.f.look()
+		d.f.follow--
+	})
+	return d.Device.Own(ctx, i)
 }
 
 // Observe implements gateway.Device.

@@ -14,10 +14,13 @@ type iface struct {
 	private  wgkey.Private // of a Device
 	port     uint16
 	up       bool
-	floating []netip.Addr // from those of these that the machine has it sends, if from any
+	floating []netip.Addr // from the first of these that the machine has it sends, if it has one
+	prefers  netip.Addr   // which that is, as far as somebody followed it
+	follow   int          // how many do
 	peers    map[wgkey.Public]*peer
 	sessions map[uint64]*peer // by which peer has them
 	deliver  func(*peer, inner)
+	said     time.Time // when something was sent last
 }
 
 func newIface(h *Host) *iface {
@@ -79,7 +82,22 @@ func (f *iface) clear() {
 		f.remove(key)
 	}
 	f.listen(0)
-	f.up, f.key, f.private, f.floating = false, wgkey.Public{}, wgkey.Private{}, nil
+	f.up, f.key, f.private, f.floating, f.prefers = false, wgkey.Public{}, wgkey.Private{}, nil, netip.Addr{}
+}
+
+// look brings up to date which address is preferred, if somebody does that: the routes
+// of a machine whose gateway is dead go on preferring an address that has left.
+func (f *iface) look() {
+	if f.follow == 0 {
+		return
+	}
+	f.prefers = netip.Addr{}
+	for _, a := range f.floating {
+		if f.host.has(a) {
+			f.prefers = a
+			return
+		}
+	}
 }
 
 // from is where to send from: the address that the peer spoke to, a floating one that
@@ -88,10 +106,9 @@ func (f *iface) from(source netip.Addr) (netip.AddrPort, bool) {
 	if source.IsValid() {
 		return netip.AddrPortFrom(source, f.port), true
 	}
-	for _, a := range f.floating {
-		if f.host.has(a) {
-			return netip.AddrPortFrom(a, f.port), true
-		}
+	f.look()
+	if f.prefers.IsValid() {
+		return netip.AddrPortFrom(f.prefers, f.port), true
 	}
 	if len(f.host.own) == 0 {
 		return netip.AddrPort{}, false

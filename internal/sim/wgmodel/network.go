@@ -139,8 +139,10 @@ func (h *Host) Have(a netip.Addr, have bool) {
 		h.net.holders[a] = append(h.net.holders[a], h)
 		h.extra = append(h.extra, a)
 		for _, f := range h.sockets {
-			for _, p := range f.peers {
-				p.source = netip.Addr{} // as whoever follows addresses has the kernel do
+			if f.follow > 0 {
+				for _, p := range f.peers {
+					p.source = netip.Addr{} // as whoever follows addresses has the kernel do
+				}
 			}
 		}
 	}

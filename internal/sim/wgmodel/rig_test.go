@@ -45,10 +45,11 @@ type gw struct {
 }
 
 type options struct {
-	seed      uint64
-	nat       bool
-	keepalive time.Duration
-	late      bool // the gateways do not know the client yet
+	seed       uint64
+	nat        bool
+	keepalive  time.Duration
+	unfollowed bool // nobody follows addresses
+	late       bool // the gateways do not know the client yet
 }
 
 // play plays test in a bubble. The first gateway has the address.
@@ -68,6 +69,9 @@ func play(t *testing.T, o options, test func(r *rig)) {
 			}})
 			if !o.late {
 				r.gw[i].set(t)
+			}
+			if !o.unfollowed {
+				r.gw[i].follow(t.Context(), t)
 			}
 		}
 		r.gw[0].host.Have(floating, true)
@@ -97,6 +101,12 @@ func (g *gw) set(t *testing.T) {
 func (g *gw) forget(t *testing.T) {
 	t.Helper()
 	g.do(t, gateway.Step{Verb: gateway.Remove, Peer: g.row}, gateway.Step{Verb: gateway.Set, Peer: g.row})
+}
+
+// follow has somebody follow the machine's addresses.
+func (g *gw) follow(ctx context.Context, t *testing.T) {
+	t.Helper()
+	require.NotNil(t, g.Own(ctx, gateway.Interface{Floating: []netip.Addr{floating}}))
 }
 
 // kick has the gateway speak first, at a place.

@@ -1,6 +1,7 @@
 package wgmodel_test
 
 import (
+	"context"
 	"net/netip"
 	"testing"
 	"time"
@@ -142,4 +143,24 @@ func TestAClientsClockGoesBack(t *testing.T) {
 		r.c.Reset()
 		r.within(r.outage(30*second), ms(15000), ms(15560), "the outage")
 	})
+}
+
+// When nobody follows the addresses any more, a gateway goes on sending from one that it
+// has lost: its client is not drawn away, and hears nothing either.
+func TestNobodyFollowsTheAddress(t *testing.T) {
+	for _, followed := range []bool{true, false} {
+		play(t, options{unfollowed: true}, func(r *rig) {
+			ctx, cancel := context.WithCancel(r.t.Context())
+			r.gw[0].follow(ctx, r.t)
+			r.talking(second)
+			if !followed {
+				cancel()
+				r.after(second)
+			}
+			r.gw[0].host.Have(floating, false)
+			r.after(20 * second) // in which WireGuard begins a handshake by itself
+			require.Equal(t, followed, r.c.Place() != public)
+			cancel()
+		})
+	}
 }

@@ -92,6 +92,7 @@ func (p *peer) emit(body any, size uint64) bool {
 		return false
 	}
 	p.tx += size
+	p.f.said = p.now()
 	p.f.host.transmit(packet{from: from, to: p.endpoint, body: body})
 	return true
 }

@@ -19,8 +19,8 @@ import (
 // aloneEnv tells the lab that its processes end with it.
 const aloneEnv = "HOLDFAST_LAB_ALONE"
 
-// crowded says that daemons are to be run, and would outlive a lab that is killed:
-// some of their processes are made to.
+// crowded says that daemons, ours or keepalived, are to be run, and would outlive a lab
+// that is killed: some of their processes are made to.
 func (o options) crowded() bool {
 	_, alone := os.LookupEnv(aloneEnv)
 	_, machine := os.LookupEnv(programsEnv)
@@ -43,13 +43,17 @@ func settle() error {
 
 // alone builds the daemons and runs the lab once more, as the first process of a
 // namespace of processes: when it ends, however, the kernel ends all others.
-func alone(ctx context.Context, args []string, stdout, stderr io.Writer) (code int) {
+func alone(ctx context.Context, o options, args []string, stdout, stderr io.Writer) (code int) {
 	dir, err := os.MkdirTemp("", "holdfast-lab-programs-")
 	if err != nil {
 		return unfit(stderr, err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	for _, name := range daemons() {
+	names := daemons()
+	if !o.has(func(s Scenario) bool { return s.Processes }) {
+		names = nil
+	}
+	for _, name := range names {
 		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(dir, name), daemonPackages+name)
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return unfit(stderr, fmt.Errorf("build %s: %w: %s", name, err, out))

@@ -50,3 +50,27 @@ func TestTakeoversAreJudgedOverManyRuns(t *testing.T) {
 		})
 	}
 }
+
+// Lost packets cost a takeover the gateway's own tries, and nothing of the size of
+// WireGuard's, as long as they can make up for what is lost.
+func TestTakeoversAreTimely(t *testing.T) {
+	const virtual = string(vm.Virtual)
+	for _, c := range []struct {
+		line  line
+		limit time.Duration // 0: none
+	}{
+		{line{}, 100 * time.Millisecond},
+		{line{delay: 40 * time.Millisecond, jitter: 4 * time.Millisecond}, 210 * time.Millisecond},
+		{line{loss: 1}, 2350 * time.Millisecond},
+		{line{loss: 2}, 0},
+	} {
+		r := Run{Clock: virtual, Line: c.line}
+		if c.limit == 0 {
+			require.NoError(t, r.timely(time.Minute))
+			continue
+		}
+		require.Less(t, c.limit, retry)
+		require.NoError(t, r.timely(c.limit))
+		require.ErrorContains(t, r.timely(c.limit+1), "want at most "+c.limit.String())
+	}
+}

@@ -82,6 +82,33 @@ func (f *front) path(name string) string { return filepath.Join(f.dir, name) }
 // start starts keepalived on a gateway, which gets the address if no other one has it.
 func (f *front) start(h *testnet.Host) error { return f.on[h].start() }
 
+// kill ends keepalived on a machine that has lost its power, and with it what was in
+// /run: nobody is left who would tidy up.
+func (f *front) kill(h *testnet.Host) error {
+	err := f.on[h].kill()
+	for _, name := range []string{h.Name() + ".pid", h.Name() + "-vrrp.pid"} {
+		if gone := os.Remove(f.path(name)); !errors.Is(gone, os.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return err
+}
+
+// begin starts keepalived on all gateways, the first of which gets the address.
+func (f *front) begin(ctx context.Context, a netip.Addr, hosts ...*testnet.Host) error {
+	for n, h := range hosts {
+		if err := f.start(h); err != nil {
+			return err
+		}
+		if n == 0 {
+			if err := f.comes(ctx, h, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // comes waits until the address is on the host.
 func (f *front) comes(ctx context.Context, h *testnet.Host, a netip.Addr) error {
 	return eventually(ctx, 30*time.Second, func() error {

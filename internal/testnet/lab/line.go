@@ -98,6 +98,21 @@ func (l line) trip() time.Duration { return l.delay + l.jitter }
 // answer and confirmation, and then the client's packet and the reply to it.
 func (l line) takeover() time.Duration { return 5 * l.trip() / 2 }
 
+// again is how much longer a takeover takes at most, but for one in a million, because
+// packets get lost: the gateway tries again after 250, 750 and 1750 ms, and speaks again
+// to whom has answered after another 250 and 500 ms. False: more gets lost than it can
+// make up for, and WireGuard's own tries may be what helps.
+func (l line) again() (time.Duration, bool) {
+	switch {
+	case l.loss == 0:
+		return 0, true
+	case l.loss <= 1:
+		return 2250 * time.Millisecond, true
+	default:
+		return 0, false
+	}
+}
+
 // fits makes sure that figures are not those of another line: no packet is
 // faster than the line, but for what the kernel rounds.
 func (l line) fits(rtt time.Duration) error {

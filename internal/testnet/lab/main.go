@@ -44,6 +44,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type options struct {
 	json, kernel, list, verbose bool
 	runs                        int
+	crowd                       int
 	seed                        uint64
 	clock                       string // of the virtual machine, or of what runs in one
 	line                        line
@@ -62,6 +63,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
 	o.line.flags(f)
 	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
+	f.IntVar(&o.crowd, "crowd", 200, "`N` clients talk where there are many, and a quarter as many are idle")
 	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: lab [flags] [SCENARIO…]\n\nWithout a scenario, all are played. Flags:\n")
@@ -74,6 +76,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.runs < 1 || o.runs > 10_000 {
 		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
+	}
+	if o.crowd < 1 || o.crowd > 5000 {
+		return o, fmt.Errorf("-crowd %d: want 1 to 5000", o.crowd)
 	}
 	if c := vm.Clock(o.clock); c != vm.Virtual && c != vm.Wall {
 		return o, fmt.Errorf("-clock %s: want %s or %s", o.clock, vm.Virtual, vm.Wall)
@@ -113,7 +118,16 @@ func choose(names []string) ([]Scenario, error) {
 		}
 		out = append(out, scenarios()[i])
 	}
+	slices.SortStableFunc(out, func(a, b Scenario) int { return first(a) - first(b) })
 	return out, nil
+}
+
+// first is 0 for what others are held against, and has to be played before them.
+func first(s Scenario) int {
+	if s.Name == baseline {
+		return 0
+	}
+	return 1
 }
 
 // listing is a line a scenario.
@@ -148,7 +162,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		backend, needs = wgdevice.Kernel, []testnet.Requirement{testnet.Netns, testnet.KernelWireGuard, testnet.Nftables}
 	}
 	if o.has(func(s Scenario) bool { return s.Keepalived }) {
-		needs = append(needs, testnet.Keepalived)
+		needs = append(needs, testnet.Keepalived, testnet.WGTools)
 	}
 	if err := settle(); err != nil {
 		return unfit(stderr, err)
@@ -164,15 +178,22 @@ func run(args []string, stdout, stderr io.Writer) int {
 		return unfit(stderr, hint(err))
 	}
 	if o.crowded() {
-		return alone(ctx, args, stdout, stderr)
+		return alone(ctx, o, args, stdout, stderr)
 	}
 	o.clock = clockWall
 	if c, ok := os.LookupEnv(clockEnv); ok {
 		o.clock = c
 	}
 	code := exitOK
+	var base Result // of baseline
 	for _, s := range o.scenarios {
 		r := play(ctx, s, o, backend, log)
+		if s.Keepalived {
+			r.against(base)
+		}
+		if s.Name == baseline {
+			base = r
+		}
 		if !r.OK {
 			code = exitFailed
 		}
@@ -209,6 +230,7 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 			Backend: backend,
 			Clock:   o.clock,
 			Line:    o.line,
+			Crowd:   o.crowd,
 			Metrics: &m,
 			Log:     log.With("scenario", s.Name, "seed", seed),
 		})

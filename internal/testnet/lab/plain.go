@@ -23,7 +23,7 @@ func plainly(ctx context.Context, h *testnet.Host, text string) error {
 	commands := [][]string{
 		{"ip", "link", "add", "wg0", "type", "wireguard"},
 		{"wg", "setconf", "wg0", "/dev/stdin"},
-		{"ip", "link", "set", "wg0", "mtu", strconv.Itoa(int(profile.MTU)), "up"},
+		{"ip", "link", "set", "wg0", "mtu", strconv.Itoa(profile.MTU), "up"},
 	}
 	for _, a := range profile.Addresses {
 		commands = append(commands, []string{"ip", "address", "add", a.String(), "dev", "wg0"})
@@ -37,7 +37,7 @@ func plainly(ctx context.Context, h *testnet.Host, text string) error {
 			if err != nil {
 				return fmt.Errorf("set up the client: %w", err)
 			}
-			cmd := exec.CommandContext(ctx, file, c[1:]...) //nolint:gosec // the commands above
+			cmd := exec.CommandContext(ctx, file, c[1:]...)
 			cmd.Stdin = strings.NewReader(stripped(text))
 			if out, err := cmd.CombinedOutput(); err != nil {
 				return fmt.Errorf("set up the client: %s: %w: %s", strings.Join(c, " "), err, out)

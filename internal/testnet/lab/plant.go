@@ -36,6 +36,7 @@ type plant struct {
 	offices []location.Location
 	sites   []*site
 	tunnels []*scene.Tunnel
+	front   *front // what moves the address; nil: the scenario does
 }
 
 // site is one gateway of a plant.
@@ -53,6 +54,7 @@ type plantConfig struct {
 	joined   int      // of them at first; 0 means all
 	offices  int      // 0 means 1
 	core     []string // flags of the core
+	gateway  []string // flags of the gateways, beside the usual ones
 }
 
 // within builds a plant, plays in it and takes it down. When the play fails, it
@@ -88,7 +90,7 @@ func (p *plant) build(ctx context.Context, c plantConfig) (err error) {
 	if p.dir, err = os.MkdirTemp("", "holdfast-lab-"); err != nil {
 		return err
 	}
-	if err := p.wire(); err != nil {
+	if err := p.wire(c); err != nil {
 		return err
 	}
 	p.core.args = append(p.core.args, c.core...)
@@ -128,7 +130,7 @@ func office(n int) location.Location {
 }
 
 // wire makes the control network and what runs on it.
-func (p *plant) wire() error {
+func (p *plant) wire(c plantConfig) error {
 	const port = 7946
 	host := p.scene.Net.Host("core")
 	p.control = p.scene.Net.Switch("control")
@@ -140,7 +142,7 @@ func (p *plant) wire() error {
 		at := netip.AddrFrom4([4]byte{10, 88, 0, byte(11 + i)})
 		errs = append(errs, p.control.Attach(h, control, netip.PrefixFrom(at, 24)))
 		s := &site{plant: p, host: h, address: netip.AddrPortFrom(at, port)}
-		s.process = &process{name: "gateway", host: h, args: s.args()}
+		s.process = &process{name: "gateway", host: h, args: append(s.args(), c.gateway...)}
 		p.sites = append(p.sites, s)
 	}
 	var err error
@@ -295,7 +297,7 @@ func (p *plant) close() error {
 	// Not the play's context: that may have ended, and this has to be done still.
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	var errs []error
+	errs := []error{p.front.close()}
 	for _, s := range p.sites {
 		errs = append(errs, s.process.stop(ctx))
 	}
@@ -330,6 +332,7 @@ func (p *plant) explain(err error) {
 	for _, s := range p.sites {
 		fmt.Fprintf(os.Stderr, "%s said:\n%s\n", s.host.Name(), indent(s.process.text()))
 	}
+	p.front.explain()
 }
 
 func indent(text string) string {

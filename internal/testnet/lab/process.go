@@ -60,7 +60,7 @@ func (p *process) start() error {
 		}
 		file = filepath.Join(dir, p.name)
 	}
-	p.cmd = exec.Command(file, p.args...) //nolint:gosec,noctx // one of ours, or found here; ended by hand
+	p.cmd = exec.Command(file, p.args...) //nolint:noctx // ended by hand
 	p.cmd.Stdout, p.cmd.Stderr = p, p
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: p.group}
 	started := make(chan error, 1)

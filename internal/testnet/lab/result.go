@@ -34,6 +34,16 @@ type Result struct {
 	Loss   float64 `json:"loss_percent"` // in each direction
 }
 
+// against adds how many times longer the outage of vanilla was, in the middle, if both
+// were played.
+func (r *Result) against(vanilla Result) {
+	was, played := vanilla.Metrics["outage_ms"].(Percentiles)
+	now, measured := r.Metrics["outage_ms"].(Percentiles)
+	if played && measured && now.P50 > 0 && r.Scenario != vanilla.Scenario {
+		r.Metrics["vanilla_ratio"] = round(was.P50 / now.P50)
+	}
+}
+
 // Percentiles sums up the samples of one metric over all runs.
 type Percentiles struct {
 	P50  float64 `json:"p50"`

@@ -44,10 +44,11 @@ type world struct {
 	gateways []*gw
 	tunnels  []*scene.Tunnel
 	stopCore func() error
-	deaf     bool   // hints of the store get lost
-	open     bool   // the client has addresses of its own, and no NAT
-	plain    bool   // the client is set up by the commands wg and ip
-	front    *front // what moves the address; nil: the scenario does
+	deaf     bool      // hints of the store get lost
+	open     bool      // the client has addresses of its own, and no NAT
+	plain    bool      // the client is set up by the commands wg and ip
+	front    *front    // what moves the address; nil: the scenario does
+	lost     time.Time // when a gateway was, last; zero: none was
 
 	// tune changes what the nth gateway is made of; nil: nothing.
 	tune func(n int, c *gateway.ProcessConfig)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/holdfastvpn/holdfast/internal/testnet"
 )
 
 // libraries are the files in the answer of ldd: "name => /path (0x…)" or
@@ -35,14 +37,9 @@ func (t tree) tool(name string) error {
 
 // find looks for a command, also where those of administrators are.
 func find(name string) (string, error) {
-	file, err := exec.LookPath(name)
-	if err == nil {
-		return filepath.Abs(file)
+	file, err := testnet.Command(name)
+	if err != nil {
+		return "", err
 	}
-	for _, dir := range []string{"/usr/sbin", "/sbin"} {
-		if file, err := exec.LookPath(filepath.Join(dir, name)); err == nil {
-			return file, nil
-		}
-	}
-	return "", err
+	return filepath.Abs(file)
 }
