@@ -57,7 +57,7 @@ func scenarios() []Scenario {
 	return []Scenario{
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(), failoverMany(),
 		vanilla(), failover(),
-		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
+		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), throughSibling(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
 }
