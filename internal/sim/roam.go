@@ -52,6 +52,12 @@ func (w *world) watch() {
 		for _, s := range m.seats {
 			v[s] = s.state()
 			w.waning(s, v[s], now)
+			switch {
+			case !v[s].Exists:
+				s.there = time.Time{}
+			case s.there.IsZero():
+				s.there = now
+			}
 		}
 	}
 	for _, m := range w.machines {
@@ -215,7 +221,7 @@ func (w *world) expect(at int, m *machine) {
 	w.count.Moves++
 	w.model.mu.Unlock()
 	s := m.seats[at]
-	if m.wrong != 0 || !m.well.before(since) || !s.well.before(since) || !m.alive.Load() {
+	if m.wrong != 0 || !m.well.before(since) || !s.serves(since) || !m.alive.Load() {
 		return
 	}
 	have := view{s: s.state()}
@@ -229,12 +235,17 @@ func (w *world) expect(at int, m *machine) {
 		switch {
 		case c.sub.at != at || c.each != asks || !heard || !there || c.carrier == nil || c.carrier == m,
 			c.since.After(since) || c.good.IsZero() && now.Sub(c.since) < settled,
-			c.drawn, c.Refuses() > apart, !w.heard(m, c.carrier, since), c.host.LostSince(since) || c.strange.After(since):
+			c.drawn, c.Refuses() > apart, !w.heard(m, c.carrier, since), !c.carrier.seats[at].serves(since), c.host.LostSince(since) || c.strange.After(since):
 			continue
 		}
 		rows := len(w.story(c.sub))
 		w.later(soon+2*c.delay, func() { w.taken(at, m, c, now, rows) })
 	}
+}
+
+// serves says whether it has been well and had an interface since an instant.
+func (s *seat) serves(since time.Time) bool {
+	return s.well.before(since) && !s.there.IsZero() && !s.there.After(since)
 }
 
 // heard is as hears, up to the moment when the other one may have died.

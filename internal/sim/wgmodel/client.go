@@ -204,5 +204,5 @@ func (c *Client) Handshake() time.Time {
 // accepts: more than 0 if it has accepted one from the future.
 func (c *Client) Refuses() time.Duration {
 	defer c.lock()()
-	return time.Unix(0, c.p.newest).Sub(time.Now())
+	return time.Until(time.Unix(0, c.p.newest))
 }
