@@ -21,6 +21,8 @@ FUZZTIME  ?= 60s
 BENCH     ?= .
 BENCHTIME ?= 1s
 SCENARIOS ?=
+SERIES    ?=
+RUNS      ?= 100
 SEEDS     ?= 300
 FIRST     ?= 1
 LAB       := go run ./internal/testnet/lab
@@ -59,6 +61,11 @@ kernel: ## the same scenarios on kernel WireGuard: this kernel's, else that of a
 	@.ci/prepare
 	$(LAB) -kernel -json $(SCENARIOS)
 	$(if $(SCENARIOS),,$(LAB) -kernel -json -delay 120ms floating-address no-reset)
+
+.PHONY: slo
+slo: ## measure failover RUNS (100) times a series; all figures and the machine's facts go into slo.json
+	@.ci/prepare
+	go run ./internal/testnet/slo -runs $(RUNS) -o slo.json $(SERIES)
 
 .PHONY: quickstart
 quickstart: ## two gateways, a client, a failover (examples/quickstart)

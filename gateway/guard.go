@@ -88,7 +88,7 @@ func (t *Takeover) hold(s *State, now time.Time) (keys []wgkey.Public) {
 		}
 	}
 	slices.SortFunc(keys, wgkey.Public.Compare)
-	t.waiting, t.flying, t.held = nil, nil, now
+	t.waiting, t.flying, t.silent, t.held = nil, nil, nil, now
 	return keys
 }
 

@@ -183,7 +183,9 @@ func ExampleReconcilerConfig_hooks() {
 	device.SetOwned()
 	fmt.Println(<-said)
 	cancel()
-	<-done
+	if err := <-done; err != nil {
+		panic(err)
+	}
 	// Output:
 	// announce [203.0.113.10]
 	// withdraw

@@ -61,11 +61,11 @@ func TestWhoOwnsIsAskedOnceTheDeviceIsMade(t *testing.T) {
 			plane.Put(office, c)
 			b.after(5 * time.Second)
 			require.Len(t, d.asked, 1, "it is asked once for each interface")
-			want, had := <-d.asked, <-d.had
-			require.Equal(t, c.Interface.Floating, want.Floating)
-			require.Equal(t, c.Interface.Mark, want.Mark)
-			require.Equal(t, want.Floating, had.Floating, "asked before the device was made so")
-			require.Equal(t, want.Mark, had.Mark)
+			asked, had := <-d.asked, <-d.had
+			require.Equal(t, c.Interface.Floating, asked.Floating)
+			require.Equal(t, c.Interface.Mark, asked.Mark)
+			require.Equal(t, asked.Floating, had.Floating, "asked before the device was made so")
+			require.Equal(t, asked.Mark, had.Mark)
 		}
 		c.Interface.Floating = nil
 		plane.Put(office, c)

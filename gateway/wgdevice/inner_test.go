@@ -140,9 +140,9 @@ func testConnectionsArePickedUp(t *testing.T, back wgdevice.Backend) {
 	f := newFronted(t, back)
 	for i, to := range []string{"10.60.0.2:80", "[fd60::2]:80"} {
 		c := f.connect(t, to)
-		seen := c.server.RemoteAddr().(*net.TCPAddr).AddrPort()
+		seen, own := endOf(t, c.server.RemoteAddr()), endOf(t, c.client.LocalAddr())
 		require.Equal(t, f.inner[i], seen.Addr().Unmap(), "the server sees another address")
-		require.Equal(t, c.client.LocalAddr().(*net.TCPAddr).AddrPort().Port(), seen.Port())
+		require.Equal(t, own.Port(), seen.Port())
 		says(t, c.client, c.server, "hello")
 
 		f.replaced(t)
@@ -178,6 +178,13 @@ func testConnectionsArePickedUp(t *testing.T, back wgdevice.Backend) {
 		_, err = c.server.Read(make([]byte, 1))
 		require.ErrorIs(t, err, unix.ECONNRESET)
 	}
+}
+
+func endOf(t *testing.T, a net.Addr) netip.AddrPort {
+	t.Helper()
+	tcp, ok := a.(*net.TCPAddr)
+	require.True(t, ok)
+	return tcp.AddrPort()
 }
 
 // Who sends something that belongs to nothing known is told nothing; who begins

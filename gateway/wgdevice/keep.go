@@ -54,7 +54,7 @@ func (s *sources) keepFamily(ctx context.Context, family int, mark uint32, m mac
 		}
 	}
 	t, err := s.table(ctx, family, mark)
-	if err != nil {
+	if err != nil || t.shared(m) {
 		return false, err
 	}
 	return s.fill(ctx, family, mark, t, m, floating)

@@ -66,6 +66,7 @@ type machine struct {
 	ether  map[int]ether      // links with Ethernet
 	inner  map[int]bool       // links that are WireGuard of ours
 	kernel bool               // the interface is the kernel's WireGuard
+	owners map[uint32]bool    // ownerOf links that are there
 }
 
 // ether is a link with Ethernet.
@@ -76,11 +77,12 @@ type ether struct {
 
 // machineOf sums up what there is; name is that of the interface.
 func machineOf(name string, links []netlink.Link, addrs []netlink.Addr) machine {
-	m := machine{addrs: map[netip.Addr]int{}, ether: map[int]ether{}, inner: map[int]bool{}}
+	m := machine{addrs: map[netip.Addr]int{}, ether: map[int]ether{}, inner: map[int]bool{}, owners: map[uint32]bool{}}
 	up := map[int]bool{}
 	for _, l := range links {
 		a := l.Attrs()
 		up[a.Index] = a.Flags&net.FlagUp != 0
+		m.owners[ownerOf(a.Name)] = true
 		kind := kindOf(l)
 		marked := a.Alias == mark || strings.HasPrefix(a.Alias, mark+" ")
 		m.inner[a.Index] = a.Name == name || marked && (kind == kindKernel || kind == kindTUN)
@@ -167,10 +169,11 @@ func copyOf(r netlink.Route, table int, from netip.Addr) netlink.Route {
 	return r
 }
 
-// recordOf is the route that says that an address is floating.
-func recordOf(a netip.Addr, table int) netlink.Route {
+// recordOf is the route that says that an address is floating, for the interface whose
+// ownerOf it has as its metric.
+func recordOf(a netip.Addr, table int, owner uint32) netlink.Route {
 	return netlink.Route{
-		Dst: ipNet(netip.PrefixFrom(a, a.BitLen())), Table: table, Protocol: protocol, Type: unix.RTN_THROW,
+		Dst: ipNet(netip.PrefixFrom(a, a.BitLen())), Table: table, Protocol: protocol, Type: unix.RTN_THROW, Priority: int(owner),
 	}
 }
 
@@ -199,23 +202,26 @@ func byMaking(a, b netlink.Route) int {
 
 // table is what is in a table of ours, of one family.
 type table struct {
-	records []netip.Addr    // in order
+	records []netip.Addr    // of the interface itself, in order
+	others  []netlink.Route // records of other interfaces
 	routes  []netlink.Route // copies
 	foreign bool            // there is something of somebody else's
 }
 
-// tableOf sorts what is in a table.
-func tableOf(list []netlink.Route) table {
+// tableOf sorts what is in a table, for the interface whose ownerOf that is.
+func tableOf(list []netlink.Route, owner uint32) table {
 	var t table
 	for _, r := range list {
 		to := destinationOf(r)
 		switch {
 		case r.Protocol != protocol:
 			t.foreign = true
-		case r.Type == unix.RTN_THROW && to.IsSingleIP():
+		case r.Type != unix.RTN_THROW || !to.IsSingleIP():
+			t.routes = append(t.routes, r)
+		case r.Priority == int(owner):
 			t.records = append(t.records, to.Addr())
 		default:
-			t.routes = append(t.routes, r)
+			t.others = append(t.others, r)
 		}
 	}
 	slices.SortFunc(t.records, netip.Addr.Compare)

@@ -102,10 +102,10 @@ func (s *sources) list(ctx context.Context, family int, number uint32) ([]netlin
 // table lists what is in the table of the mark.
 func (s *sources) table(ctx context.Context, family int, mark uint32) (table, error) {
 	list, err := s.list(ctx, family, mark)
-	return tableOf(list), err
+	return tableOf(list, ownerOf(s.name)), err
 }
 
-// rules lists our rules of the mark. The library asks for rules in a way that a
+// rules lists our rules of the mark, or all of ours for 0. The library asks for rules in a way that a
 // strict kernel refuses.
 func (s *sources) rules(ctx context.Context, family int, mark uint32) ([]netlink.Rule, error) {
 	_ = s.nl.SetStrictCheck(false)
@@ -118,7 +118,7 @@ func (s *sources) rules(ctx context.Context, family int, mark uint32) ([]netlink
 		return nil, fmt.Errorf("list routing rules: %w", explain(err))
 	}
 	return slices.DeleteFunc(list, func(r netlink.Rule) bool {
-		return r.Family != family || !ourRule(r) || r.Mark != mark
+		return r.Family != family || !ourRule(r) || r.Mark != mark && mark != 0
 	}), nil
 }
 
@@ -228,7 +228,9 @@ func (s *sources) move(ctx context.Context, from, to uint32, floating []netip.Ad
 		}
 		return join(errs...)
 	}
-	for _, old := range []uint32{from, before} {
+	left, err := s.leftovers(ctx)
+	errs = append(errs, err)
+	for _, old := range append(left, from, before) {
 		if old != to {
 			_, err := s.put(ctx, old, nil)
 			errs = append(errs, err)
@@ -293,6 +295,13 @@ func (s *sources) putFamily(ctx context.Context, family int, mark uint32, m mach
 		return false, fmt.Errorf("routing table %d has routes of somebody else (ip %s route show table %d): "+
 			"choose another firewall mark for the location, or another table for them: %w", mark, option(family), mark, unix.EEXIST)
 	}
+	if t.shared(m) {
+		if len(floating) == 0 {
+			return false, s.unrecord(t, mark, m, nil)
+		}
+		return false, fmt.Errorf("routing table %d is that of another location on this machine, which has the same firewall mark: "+
+			"give each its own (holdfast location set NAME --mark), or 0 for one of ours: %w", mark, unix.EEXIST)
+	}
 	if len(floating) == 0 {
 		if err := s.putRule(ctx, family, mark, false); err != nil {
 			return false, err
@@ -300,7 +309,7 @@ func (s *sources) putFamily(ctx context.Context, family int, mark uint32, m mach
 	}
 	for _, a := range floating {
 		if !slices.Contains(t.records, a) {
-			r := recordOf(a, int(mark))
+			r := recordOf(a, int(mark), ownerOf(s.name))
 			if err := s.nl.RouteAdd(&r); err != nil && !errors.Is(err, unix.EEXIST) {
 				return false, fmt.Errorf("note in routing table %d that %s is floating: %w", mark, a, explain(err))
 			}
@@ -310,15 +319,7 @@ func (s *sources) putFamily(ctx context.Context, family int, mark uint32, m mach
 	if err == nil && len(floating) > 0 {
 		err = s.putRule(ctx, family, mark, true)
 	}
-	for _, a := range t.records {
-		if !slices.Contains(floating, a) {
-			r := recordOf(a, int(mark))
-			if gone := s.nl.RouteDel(&r); gone != nil && !errors.Is(gone, unix.ESRCH) {
-				err = join(err, fmt.Errorf("note in routing table %d that %s is not floating: %w", mark, a, explain(gone)))
-			}
-		}
-	}
-	return changed, err
+	return changed, join(err, s.unrecord(t, mark, m, floating))
 }
 
 // option is what ip(8) calls a family.

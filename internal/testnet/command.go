@@ -18,3 +18,13 @@ func Command(name string) (string, error) {
 	}
 	return "", err
 }
+
+// commands says which of the commands is not here.
+func commands(names ...string) error {
+	for _, name := range names {
+		if _, err := Command(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

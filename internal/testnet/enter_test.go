@@ -160,7 +160,7 @@ func TestNeed(t *testing.T) {
 		require.Error(t, errors.Unwrap(m))
 	})
 	t.Run("this machine is told what it lacks", func(t *testing.T) {
-		for _, r := range []testnet.Requirement{testnet.Netns, testnet.TUN, testnet.Nftables, testnet.KernelWireGuard, testnet.Netem, testnet.Keepalived} {
+		for _, r := range []testnet.Requirement{testnet.Netns, testnet.TUN, testnet.Nftables, testnet.KernelWireGuard, testnet.Netem, testnet.Keepalived, testnet.WGTools} {
 			t.Log(r, testnet.Check(r))
 		}
 	})

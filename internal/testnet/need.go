@@ -18,6 +18,7 @@ const (
 	KernelWireGuard Requirement = "WireGuard in the kernel"
 	Netem           Requirement = "netem" // delay and loss, for [Host.Impair]
 	Keepalived      Requirement = "keepalived"
+	WGTools         Requirement = "wg and ip" // the commands
 )
 
 // MissingError is the error for a [Requirement] that is not met. Find it with

@@ -24,6 +24,7 @@ func try(r Requirement) *MissingError {
 		KernelWireGuard: {tryWireGuard, fixWireGuard},
 		Netem:           {tryNetem, fixNetem},
 		Keepalived:      {tryKeepalived, fixKeepalived},
+		WGTools:         {tryWGTools, fixWGTools},
 	}
 	t, ok := tests[r]
 	if !ok {
@@ -131,14 +132,14 @@ func fixWireGuard(error) string {
 }
 
 // tryKeepalived looks for the daemon, and for what its example asks the gateway with.
-func tryKeepalived() error {
-	_, err := Command("keepalived")
-	if err == nil {
-		_, err = Command("curl")
-	}
-	return err
-}
+func tryKeepalived() error { return commands("keepalived", "curl") }
 
 func fixKeepalived(error) string {
 	return "as root: apt-get install --no-install-recommends keepalived curl (other systems: the packages of these names)"
+}
+
+func tryWGTools() error { return commands("wg", "ip") }
+
+func fixWGTools(error) string {
+	return "as root: apt-get install --no-install-recommends wireguard-tools iproute2 (other systems: the packages of these names)"
 }

@@ -155,11 +155,8 @@ func (r *Run) timely(took time.Duration) error {
 }
 
 // back is the first reply to a packet that was sent since.
-func (w *world) back(ctx context.Context, p *testnet.Probe, since time.Time) (r testnet.Reply, err error) {
-	for err == nil && r.Sent.Before(since) {
-		r, err = p.WaitReply(ctx, max2(since, r.Received.Add(1)))
-	}
-	return r, err
+func (w *world) back(ctx context.Context, p *testnet.Probe, start time.Time) (testnet.Reply, error) {
+	return since(ctx, p, start)
 }
 
 func max2(a, b time.Time) time.Time {

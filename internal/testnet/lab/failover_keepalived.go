@@ -210,6 +210,7 @@ func (l lost) note(r *Run) {
 	r.Metrics.Millis("detection_ms", l.detection)
 	r.Metrics.Millis("takeover_ms", l.takeover)
 	r.Metrics.Millis("outage_ms", l.outage)
+	r.Metrics.Fact("trip_ms", millis(r.Line.trip()))
 }
 
 // since is the first reply to a packet that was sent since.
@@ -242,13 +243,13 @@ func (l lost) right(r *Run) error {
 	if r.Clock == clockWall {
 		outage = r.unheard() + r.proven()
 	}
-	switch trips := 2 * r.Line.trip(); {
+	switch way := r.Line.takeover(); {
 	case r.Line.retries() > 0:
 		return nil
-	case l.takeover > r.proven()+trips:
-		return fmt.Errorf("the takeover took %v, want at most %v", l.takeover, r.proven()+trips)
-	case l.outage > outage+trips:
-		return fmt.Errorf("an outage of %v, want at most %v", l.outage, outage+trips)
+	case l.takeover > r.proven()+way:
+		return fmt.Errorf("the takeover took %v, want at most %v", l.takeover, r.proven()+way)
+	case l.outage > outage+way:
+		return fmt.Errorf("an outage of %v, want at most %v", l.outage, outage+way)
 	default:
 		return nil
 	}

@@ -103,7 +103,7 @@ func (o options) tools() (names []string, err error) {
 	}
 	if o.has(func(s Scenario) bool { return s.Keepalived }) {
 		names = append(names, "keepalived", "curl", "ip", "wg")
-		err = testnet.Check(testnet.Keepalived)
+		err = testnet.Check(testnet.Keepalived, testnet.WGTools)
 	}
 	return names, err
 }
@@ -118,7 +118,7 @@ func console(o options, stderr io.Writer) io.Writer {
 
 // args is the command line for the lab inside.
 func (o options) args() []string {
-	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10)}
+	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10), "-crowd", strconv.Itoa(o.crowd)}
 	args = append(args, o.line.args()...)
 	if o.json {
 		args = append(args, "-json")

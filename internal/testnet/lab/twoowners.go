@@ -70,7 +70,7 @@ func playTwoOwners(ctx context.Context, w *world, s setting, p *testnet.Probe) e
 	w.run.Metrics.Millis("stuck_ms", after)
 	limit := longest(w.run.Line)
 	if w.run.Line.retries() == 0 { // siblings tell each other within 0.1 s
-		limit = 100*time.Millisecond + w.run.proven() + 2*w.run.Line.trip()
+		limit = 100*time.Millisecond + w.run.proven() + w.run.Line.takeover()
 	}
 	if after > limit {
 		return fmt.Errorf("for %v after there was one owner again the client heard nothing, want at most %v", after, limit)

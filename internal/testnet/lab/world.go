@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -48,6 +49,9 @@ type world struct {
 	plain    bool      // the client is set up by the commands wg and ip
 	front    *front    // what moves the address; nil: the scenario does
 	lost     time.Time // when a gateway was, last; zero: none was
+
+	// tune changes what the nth gateway is made of; nil: nothing.
+	tune func(n int, c *gateway.ProcessConfig)
 }
 
 // gw is one gateway of the world.
@@ -127,12 +131,16 @@ func (w *world) startCore() error {
 
 // start runs the gateway as a process would, on whatever its host has already.
 func (g *gw) start() error {
-	p, err := gateway.NewProcess(gateway.ProcessConfig{
+	c := gateway.ProcessConfig{
 		ID:    g.id,
 		Plane: g.world.core,
 		Open:  func(context.Context, gateway.LocationID) (gateway.Device, error) { return g.open() },
 		Log:   g.world.run.Log.With("at", g.host.Name()),
-	})
+	}
+	if g.world.tune != nil {
+		g.world.tune(slices.Index(g.world.gateways, g), &c)
+	}
+	p, err := gateway.NewProcess(c)
 	if err != nil {
 		return err
 	}
