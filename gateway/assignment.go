@@ -40,3 +40,15 @@ func arrange(list []Assignment, self ID) []Assignment {
 	}
 	return list
 }
+
+// withoutMissing returns a copy that does not say who is missing: that is of the moment,
+// and nothing to be kept.
+func withoutMissing(list []Assignment) []Assignment {
+	list = cloneAssignments(list)
+	for i := range list {
+		for k := range list[i].Siblings {
+			list[i].Siblings[k].Missing = false
+		}
+	}
+	return list
+}

@@ -202,9 +202,10 @@ func (r *Reconciler) drifted(changed []Problem) {
 // settle takes over what follows from what is there. The caller holds mu.
 func (r *Reconciler) settle() {
 	have := &r.dev.have
-	ready := have.Exists && have.Up && !have.Interface.Key.IsZero()
-	if ready != r.status.Ready || have.Backend != r.status.Backend {
-		r.status.Ready, r.status.Backend = ready, have.Backend
+	r.laid = have.Exists && have.Up && !have.Interface.Key.IsZero()
+	r.grade()
+	if have.Backend != r.status.Backend {
+		r.status.Backend = have.Backend
 		r.news.set()
 	}
 }
@@ -243,6 +244,9 @@ func (r *Reconciler) apply(ctx context.Context, want Config, p Plan) error {
 	if partly && r.status.Applied != want.Revision {
 		r.status.Applied = want.Revision
 		r.news.set()
+	}
+	if partly {
+		r.pay(want.Revision)
 	}
 	r.mu.Unlock()
 	r.fail(problems(want, p, err, failed, r.c.Now()), d.have.Problems)

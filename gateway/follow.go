@@ -21,7 +21,7 @@ func (r *Reconciler) watch(ctx context.Context) error {
 	if r.anew {
 		have = Revision{}
 	}
-	r.since = r.c.Now()
+	r.since = time.Now() // for a span: see stand
 	r.mu.Unlock()
 	for u, err := range r.c.Plane.Watch(ctx, r.c.ID, r.c.Location, have) {
 		if err == nil {
@@ -81,6 +81,10 @@ func (r *Reconciler) take(u Update) error {
 	r.mu.Lock()
 	r.desired, r.fitting, r.known, r.anew, r.kept = next, fitting, true, false, nil
 	r.relink()
+	r.word(true)
+	if next.Revision != r.status.Applied {
+		r.owe()
+	}
 	r.mu.Unlock()
 	r.wake.set()
 	r.sib.dismiss(u, next)

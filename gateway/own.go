@@ -43,11 +43,12 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 		r.sib.tell()
 	}
 	var take *Takeover
+	var left legacy
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
 	for {
 		var round <-chan time.Time
-		if take != nil {
+		if take != nil || len(left.waiting) > 0 {
 			round = tick.C
 		}
 		select {
@@ -58,12 +59,21 @@ func (r *Reconciler) reside(ctx context.Context, owner Owner, face Interface) {
 				return
 			}
 		case now := <-owns:
-			take = r.own(ctx, take, now)
+			if take = r.own(ctx, take, now); len(now) == 0 {
+				left = legacy{}
+			}
 			tick.Reset(glance) // a look right now would see nothing, and be in the way
 		case <-r.sib.shed:
 			take = r.inherit(ctx, take)
+		case <-r.lost:
+			r.succeed(&left)
 		case <-round:
-			take = r.takeOver(ctx, take, true)
+			if take = r.share(take, &left); take != nil {
+				take = r.takeOver(ctx, take, true)
+			}
+			if take == nil && len(left.waiting) == 0 {
+				left = legacy{}
+			}
 		}
 	}
 }

@@ -88,9 +88,14 @@ type Status struct {
 	// those that changed since the last Report that was accepted.
 	Full bool
 	Seen []Sighting
-	// Ready says that the data plane is: the interface is up and has a
-	// configuration. The plane's being away does not change it.
+	// Ready says that clients may be sent here: the interface is up and has a
+	// configuration. A gateway that has been Isolated or Stalled for 20 s is not, as
+	// long as a sibling that it hears has been neither for 20 s. When the plane is
+	// away for all, nobody's changes.
 	Ready bool
+	// Isolated says that no plane which knows what is so was heard for 10 s, and
+	// Stalled that an Update has waited to be applied for more than 1 s.
+	Isolated, Stalled bool
 	// Restored says that the gateway started from what its Keeper had. It is
 	// said until a plane has accepted a Report with it.
 	Restored bool

@@ -161,7 +161,7 @@ func (p *Process) follow(ctx context.Context, changed signal) error {
 			return err
 		}
 		list = arrange(list, p.c.ID)
-		p.keep.assigned(list)
+		p.keep.assigned(withoutMissing(list))
 		p.assign(list)
 		changed.set()
 	}

@@ -65,6 +65,7 @@ type Reconciler struct {
 
 	wake  signal // the desired state changed
 	moved signal // what an Owner has to know changed
+	lost  signal // siblings are
 	news  signal // there is something to report at once
 	seen  signal // there is something to report, soon
 
@@ -83,6 +84,10 @@ type Reconciler struct {
 	hurt     bool          // the last round failed to do something
 	status   Status        // but for what compose fills in
 	activity *Activity
+	laid     bool         // the data plane is: see settle
+	footing  footing      // beside the siblings
+	toldAt   time.Time    // when the last update came
+	bereft   []ID         // siblings that were lost, and nobody has acted yet
 	placed   Interface    // what an Owner has to know
 	owned    []netip.Addr // the floating addresses that the machine has
 	mirrored uint64       // what of activity the siblings' Carrying has
@@ -134,6 +139,7 @@ func NewReconciler(c ReconcilerConfig) (*Reconciler, error) {
 		turn:     make(chan struct{}, 1),
 		wake:     make(signal, 1),
 		moved:    make(signal, 1),
+		lost:     make(signal, 1),
 		sib:      newSiblings(c.ID),
 		news:     make(signal, 1),
 		seen:     make(signal, 1),
@@ -157,6 +163,9 @@ func (r *Reconciler) Run(ctx context.Context) error {
 		return fmt.Errorf("gateway: run reconciler of %s: it is running already", r.c.Location)
 	}
 	defer r.running.Store(false)
+	r.mu.Lock()
+	r.footing = footing{heard: time.Now()} // it has as long as others to hear of a core
+	r.mu.Unlock()
 	r.recall(ctx)
 	r.restore(ctx)
 	var wg sync.WaitGroup
@@ -167,6 +176,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.landlord(ctx) })
 	wg.Go(func() { r.stray(ctx) })
 	wg.Go(func() { r.hooks.run(ctx) })
+	wg.Go(func() { r.stand(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil
@@ -191,15 +201,17 @@ func (r *Reconciler) Status() Status {
 	return s
 }
 
-// Ready returns nil if the data plane is: the interface is there, up, and has a
-// key. Otherwise the error says what is missing. That the plane is away is no
-// reason to be unready.
+// Ready returns nil if clients may be sent here: the interface is there, up, and
+// has a key, and no sibling is better off. Otherwise the error says what is missing.
+// That the plane is away is no reason to be unready as long as it is away for all.
 func (r *Reconciler) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.status.Ready:
 		return nil
+	case r.laid && r.footing.aside != "":
+		return fmt.Errorf("gateway: location %s is not ready: %s", r.c.Location, r.footing.aside)
 	case len(r.status.Failed) > 0 && r.status.Failed[0].Key.IsZero():
 		return fmt.Errorf("gateway: location %s is not ready: %s", r.c.Location, r.status.Failed[0].What)
 	case !r.known && r.link != nil:
@@ -212,13 +224,15 @@ func (r *Reconciler) Ready() error {
 	}
 }
 
+// stands is how long a stream has to stand, which has nothing to say, to be one.
+const stands = 2 * time.Second
+
 // Connected returns nil while the plane answers, and otherwise why it does not.
 // Nothing that a gateway does depends on it.
 func (r *Reconciler) Connected() error {
-	const settled = 2 * time.Second // a stream that has stood so long and has nothing to say
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.link == nil || !r.since.IsZero() && r.c.Now().Sub(r.since) >= settled {
+	if r.link == nil || !r.since.IsZero() && time.Since(r.since) >= stands {
 		return nil
 	}
 	return fmt.Errorf("gateway: the control plane of location %s is away: %w", r.c.Location, r.link)

@@ -55,4 +55,5 @@ func (r *Reconciler) accepted(s Status) {
 	if r.known && !r.since.IsZero() {
 		r.relink()
 	}
+	r.word(false)
 }

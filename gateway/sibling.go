@@ -12,6 +12,9 @@ type Sibling struct {
 	// Addr is where it takes links, host:port; "": it cannot be dialled, and dials
 	// by itself.
 	Addr string
+	// Missing says that the control plane heard the gateway before and does not any
+	// more.
+	Missing bool
 }
 
 // Assignment is a location that a gateway is to serve, and who else does.
@@ -36,12 +39,15 @@ type Note struct {
 	Owns []netip.Addr
 	// Ready is Status.Ready.
 	Ready bool
-	// Isolated says that the gateway hears of no core.
-	Isolated bool
+	// Isolated and Stalled are those of Status.
+	Isolated, Stalled bool
 	// Applied is Status.Applied.
 	Applied Revision
 	// Clock is what the gateway's wall clock showed when it said this.
 	Clock Reading
+	// Missing are the siblings that the gateway heard before and does not any more,
+	// in order.
+	Missing []ID
 }
 
 // Talker is a gateway as its siblings see it; what carries its words to them is a
@@ -61,5 +67,6 @@ type Talker interface {
 func (n Note) Clone() Note {
 	n.Seen = append([]Sighting(nil), n.Seen...)
 	n.Owns = append([]netip.Addr(nil), n.Owns...)
+	n.Missing = append([]ID(nil), n.Missing...)
 	return n
 }

@@ -80,6 +80,13 @@ func (t *Takeover) Add(targets []Target) {
 	}
 }
 
+// Leave takes those out whom others have: they neither wait nor are tried any more.
+func (t *Takeover) Leave(others func(wgkey.Public) bool) {
+	t.waiting = slices.DeleteFunc(t.waiting, func(w Target) bool { return others(w.Key) })
+	t.flying = slices.DeleteFunc(t.flying, func(f flight) bool { return others(f.Key) })
+	t.silent = slices.DeleteFunc(t.silent, func(m mute) bool { return others(m.key) })
+}
+
 // Up is how many peers have a session now, and Left how many were given up: they
 // did not answer, or have gone.
 func (t *Takeover) Up() int { return t.up }

@@ -30,9 +30,10 @@ type siblings struct {
 
 // sibling is one of them.
 type sibling struct {
+	account
+
 	talk  *conversation // nil: there is none
 	last  Note          // without Seen
-	at    time.Time     // when it was said
 	clock heardClock
 }
 
@@ -65,7 +66,7 @@ func (s *siblings) begin(ctx context.Context, with ID) (inner context.Context, e
 	defer s.mu.Unlock()
 	one := s.known[with]
 	if one == nil {
-		one = &sibling{}
+		one = &sibling{account: account{id: with}}
 		s.known[with] = one
 	}
 	if one.talk != nil {
@@ -105,7 +106,8 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
 		s.shed.set()
 	}
-	one.last, one.at = n, now
+	one.last = n
+	one.hear(n, time.Now())
 	if !n.Clock.Wall.IsZero() {
 		one.clock = hearClock(n.Clock, now, up)
 	}
@@ -116,9 +118,17 @@ func (s *siblings) shift(by time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.carry.Shift(by)
+}
+
+// accounts is what siblings say of themselves.
+func (s *siblings) accounts() []account {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make([]account, 0, len(s.known))
 	for _, one := range s.known {
-		shift(&one.at, by)
+		list = append(list, one.account)
 	}
+	return list
 }
 
 // dismiss forgets whom the update u takes away, which led to next.
@@ -141,7 +151,8 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, one := range s.known {
-		if slices.ContainsFunc(list, func(o Sibling) bool { return o.ID == id }) {
+		if i := slices.IndexFunc(list, func(o Sibling) bool { return o.ID == id }); i >= 0 {
+			one.missed = list[i].Missing
 			continue
 		}
 		if one.talk != nil {
@@ -223,12 +234,14 @@ func (r *Reconciler) lull(ctx context.Context, heard, changed <-chan struct{}) e
 
 // note is what to tell now.
 func (r *Reconciler) note(g *gossip, full bool) Note {
+	missing := r.sib.missing(time.Now())
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.steady()
 	now := r.c.Now().Round(0)
-	n := Note{Full: full, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
+	n := Note{Full: full, Missing: missing, Ready: r.status.Ready, Applied: r.status.Applied, Owns: slices.Clone(r.owned)}
 	n.Clock = Reading{Wall: now, At: now, Synced: r.synced()}
+	n.Isolated, n.Stalled = r.status.Isolated, r.status.Stalled
 	seen, _ := r.activity.Since(0)
 	if full {
 		n.Seen = g.full(seen, now)

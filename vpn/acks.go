@@ -81,7 +81,7 @@ func (a *acks) take(at link, s gateway.Status, now time.Time) error {
 		a.own = map[link]*ack{}
 	}
 	a.own[at] = next
-	if old == nil || old.status.Applied != s.Applied || old.status.Ready != s.Ready || len(old.status.Failed) != len(s.Failed) {
+	if old == nil || old.status.Applied != s.Applied || old.status.Ready != s.Ready || old.status.Stalled != s.Stalled || len(old.status.Failed) != len(s.Failed) {
 		a.news.ring()
 	}
 	a.changed.ring()

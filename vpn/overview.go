@@ -64,13 +64,16 @@ type GatewayOverview struct {
 	Applied  Revision `json:"applied"`
 	Verified Revision `json:"verified"`
 	Behind   uint64   `json:"behind"`
-	Ready    bool     `json:"ready"`
+	// Ready says that clients may be sent there: see gateway.Status.
+	Ready bool `json:"ready"`
 	// Restored says that its process began from what it had been told before,
 	// since no core could be reached.
-	Restored bool   `json:"restored"`
-	Carries  int    `json:"carries"` // active peers
-	Backend  string `json:"backend"`
-	Version  string `json:"version"`
+	Restored bool `json:"restored"`
+	// Stalled says that updates wait for more than 1 s to be applied there.
+	Stalled bool   `json:"stalled"`
+	Carries int    `json:"carries"` // active peers
+	Backend string `json:"backend"`
+	Version string `json:"version"`
 	// Failed is what could not be made right, Drift what others had changed and
 	// was repaired, latest last; Drifts counts those since the process began.
 	Failed []string `json:"failed"`
@@ -190,7 +193,7 @@ func lookAtGateway(g Gateway, m member, want Revision, names map[wgkey.Public]st
 		Connected: !g.Disabled && m.connected(now),
 		Since:     AgeOf(m.since, now), Heard: AgeOf(m.at, now),
 		Applied: s.Applied, Verified: s.Verified,
-		Ready: s.Ready, Restored: s.Restored, Backend: s.Backend, Version: s.Version,
+		Ready: s.Ready, Restored: s.Restored, Stalled: s.Stalled, Backend: s.Backend, Version: s.Version,
 		Failed: words(s.Failed, names, now), Drift: words(s.Drift, names, now), Drifts: s.Drifts,
 	}
 	if !s.Applied.Reached(want) {

@@ -56,7 +56,7 @@ func sample() vpn.Overview {
 					},
 					{
 						ID: "g2", Name: "gw2", Connected: true, Since: ago(3 * time.Hour), Heard: ago(time.Second),
-						Applied: rev(5), Verified: rev(4), Behind: 2, Ready: true, Backend: "kernel", Version: "0.1.0",
+						Applied: rev(5), Verified: rev(4), Behind: 2, Ready: true, Stalled: true, Backend: "kernel", Version: "0.1.0",
 						Failed: []string{"peer phone: no room (3 s ago)"}, Drift: []string{"peer x: was removed", "the link was down"}, Drifts: 12,
 					},
 					{

@@ -20,6 +20,7 @@ type registry struct {
 	version uint64                            // counts puts
 	puts    map[gateway.ID]uint64             // by gateway: the version of its last put
 	serving map[location.ID][]gateway.Sibling // in order of ID; nil: not worked out yet
+	missing map[link]bool                     // what was told of no more, but was before
 }
 
 // get returns what is known of a gateway; nothing is ErrUnknown.
@@ -50,7 +51,7 @@ func (r *registry) assigned(id gateway.ID) (gatewayRow, []gateway.Assignment, er
 		return row, nil, gateway.ErrUnknown
 	}
 	if r.serving == nil {
-		r.serving = serving(r.rows)
+		r.serving = serving(r.rows, r.missing)
 	}
 	list := make([]gateway.Assignment, len(row.Locations))
 	for i, at := range row.Locations {
@@ -65,7 +66,7 @@ func (r *registry) assigned(id gateway.ID) (gatewayRow, []gateway.Assignment, er
 }
 
 // serving is who serves each location, in order of ID.
-func serving(rows map[gateway.ID]gatewayRow) map[location.ID][]gateway.Sibling {
+func serving(rows map[gateway.ID]gatewayRow, missing map[link]bool) map[location.ID][]gateway.Sibling {
 	all := map[location.ID][]gateway.Sibling{}
 	for _, id := range slices.Sorted(maps.Keys(rows)) {
 		row := rows[id]
@@ -73,7 +74,7 @@ func serving(rows map[gateway.ID]gatewayRow) map[location.ID][]gateway.Sibling {
 			continue
 		}
 		for _, at := range row.Locations {
-			all[at] = append(all[at], gateway.Sibling{ID: id, Addr: row.Address})
+			all[at] = append(all[at], gateway.Sibling{ID: id, Addr: row.Address, Missing: missing[link{id, at}]})
 		}
 	}
 	return all

@@ -51,6 +51,7 @@ func (c *Core) Run(ctx context.Context) error {
 	tasks.Go(func() { c.readRecords(ctx, listed) })
 	tasks.Go(func() { c.writeAcks(ctx) })
 	tasks.Go(func() { c.watchHealth(ctx) })
+	tasks.Go(func() { c.watchOut(ctx) })
 	tasks.Go(func() { c.witness(ctx) })
 	tasks.Go(func() { c.sweepEvents(ctx) })
 	tasks.Go(func() { c.sweepOwners(ctx) })

@@ -48,6 +48,7 @@ type memberRow struct {
 	Drifts   uint64       `json:"drifts,omitzero"`
 	Ready    bool         `json:"ready,omitzero"`
 	Restored bool         `json:"restored,omitzero"`
+	Stalled  bool         `json:"stalled,omitzero"`
 	Backend  string       `json:"backend,omitzero"`
 	Version  string       `json:"version,omitzero"`
 	Seen     []seenRow    `json:"seen,omitempty"`
@@ -141,7 +142,7 @@ func (a *acks) toShare(now time.Time, watching func(link) (time.Time, bool)) map
 		r := memberRow{
 			ID: l.gateway, Age: ageAt(own.at, now), Epoch: s.Epoch, Applied: s.Applied, Verified: s.Verified,
 			Failed: problemRows(s.Failed, now), Drift: problemRows(s.Drift, now), Drifts: s.Drifts,
-			Ready: s.Ready, Restored: s.Restored, Backend: s.Backend, Version: s.Version, Seen: seenRows(own.seen, now),
+			Ready: s.Ready, Restored: s.Restored, Stalled: s.Stalled, Backend: s.Backend, Version: s.Version, Seen: seenRows(own.seen, now),
 		}
 		if since, live := watching(l); live {
 			r.Watching = ageAt(since, now)

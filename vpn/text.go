@@ -61,6 +61,8 @@ func (g GatewayOverview) state() string {
 	switch {
 	case g.Disabled:
 		return "disabled"
+	case g.Connected && g.Stalled:
+		return "stalled"
 	case g.Connected && g.Ready:
 		return "connected"
 	case g.Connected:

@@ -101,7 +101,7 @@ func (r memberRow) member(at time.Time) member {
 	m := member{ack: ack{
 		at: r.Age.before(at),
 		status: gateway.Status{
-			Epoch: r.Epoch, Applied: r.Applied, Verified: r.Verified, Drifts: r.Drifts, Ready: r.Ready, Restored: r.Restored,
+			Epoch: r.Epoch, Applied: r.Applied, Verified: r.Verified, Drifts: r.Drifts, Ready: r.Ready, Restored: r.Restored, Stalled: r.Stalled,
 			Failed: problems(r.Failed, at), Drift: problems(r.Drift, at), Backend: r.Backend, Version: r.Version,
 		},
 	}}

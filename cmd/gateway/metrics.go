@@ -11,7 +11,7 @@ type metrics struct {
 	process *gateway.Process
 	cores   *cores
 
-	linked, ready, applied, failed, drifts *prometheus.Desc
+	linked, ready, isolated, stalled, applied, failed, drifts *prometheus.Desc
 
 	ahead, synced, fit, refused *prometheus.Desc // of the clock
 }
@@ -20,11 +20,13 @@ func newMetrics(p *gateway.Process, c *cores) *metrics {
 	at := []string{"location"}
 	return &metrics{
 		process: p, cores: c,
-		linked:  prometheus.NewDesc("holdfast_gateway_cores", "Cores that are linked.", nil, nil),
-		ready:   prometheus.NewDesc("holdfast_gateway_ready", "1 if the location's interface is up and configured.", at, nil),
-		applied: prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
-		failed:  prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
-		drifts:  prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
+		linked:   prometheus.NewDesc("holdfast_gateway_cores", "Cores that are linked.", nil, nil),
+		ready:    prometheus.NewDesc("holdfast_gateway_ready", "1 if the location's interface is up and configured, and no sibling is better off.", at, nil),
+		isolated: prometheus.NewDesc("holdfast_gateway_isolated", "1 if no core that knows what is so was heard for 10 s.", at, nil),
+		stalled:  prometheus.NewDesc("holdfast_gateway_stalled", "1 if an update has waited for more than 1 s to be applied.", at, nil),
+		applied:  prometheus.NewDesc("holdfast_gateway_applied_revision", "Number of the newest revision that the system acknowledged.", at, nil),
+		failed:   prometheus.NewDesc("holdfast_gateway_failed", "Peers, or the interface, that could not be made right.", at, nil),
+		drifts:   prometheus.NewDesc("holdfast_gateway_drifts_total", "Changes by others that were found and repaired.", at, nil),
 
 		ahead:   prometheus.NewDesc("holdfast_gateway_clock_ahead_seconds", "How far the clock is ahead of those of siblings; 0 if none is known.", at, nil),
 		synced:  prometheus.NewDesc("holdfast_gateway_clock_synchronised", "1 if the system says that it keeps the clock right.", at, nil),
@@ -50,6 +52,8 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		}
 		s := r.Status()
 		gauge(m.ready, yes(s.Ready), string(at))
+		gauge(m.isolated, yes(s.Isolated), string(at))
+		gauge(m.stalled, yes(s.Stalled), string(at))
 		gauge(m.applied, float64(s.Applied.Number), string(at))
 		gauge(m.failed, float64(len(s.Failed)), string(at))
 		out <- prometheus.MustNewConstMetric(m.drifts, prometheus.CounterValue, float64(s.Drifts), string(at))
@@ -62,6 +66,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
+// yes is 1 for what is so.
 func yes(is bool) float64 {
 	if is {
 		return 1

@@ -189,6 +189,9 @@ func TestTalkSuiteFindsFaults(t *testing.T) {
 		{sin: "a field is lost", notice: []string{fields}, talker: func(t gateway.Talker) gateway.Talker {
 			return distortedTalk{Talker: t, hears: func(n gateway.Note) gateway.Note { n.Isolated = false; return n }}
 		}},
+		{sin: "a field that is new is lost", notice: []string{fields}, talker: func(t gateway.Talker) gateway.Talker {
+			return distortedTalk{Talker: t, hears: func(n gateway.Note) gateway.Note { n.Stalled = false; return n }}
+		}},
 		{sin: "who saw it is whoever a message names", notice: []string{fields}, talker: func(t gateway.Talker) gateway.Talker {
 			return distortedTalk{Talker: t, hears: func(n gateway.Note) gateway.Note {
 				for i := range n.Seen {

@@ -52,8 +52,8 @@ func sighting(n int, ago time.Duration) gateway.Sighting {
 // alike says whether two notes say the same, but for who saw it and for a moment.
 func alike(a, b gateway.Note) bool {
 	moment := func(a, b time.Time) bool { return a.IsZero() == b.IsZero() && a.Sub(b).Abs() <= 2*time.Second }
-	return a.Full == b.Full && a.Ready == b.Ready && a.Isolated == b.Isolated && a.Applied == b.Applied &&
-		slices.Equal(a.Owns, b.Owns) && slices.EqualFunc(a.Seen, b.Seen, func(a, b gateway.Sighting) bool {
+	return a.Full == b.Full && a.Ready == b.Ready && a.Isolated == b.Isolated && a.Stalled == b.Stalled && a.Applied == b.Applied &&
+		slices.Equal(a.Owns, b.Owns) && slices.Equal(a.Missing, b.Missing) && slices.EqualFunc(a.Seen, b.Seen, func(a, b gateway.Sighting) bool {
 		return a.Key == b.Key && a.Rx == b.Rx && a.Tx == b.Tx && a.Endpoint == b.Endpoint &&
 			moment(a.Heard, b.Heard) && moment(a.Handshake, b.Handshake)
 	})

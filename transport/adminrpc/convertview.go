@@ -23,7 +23,7 @@ func fromOverview(o vpn.Overview) *pb.Overview {
 		for _, g := range l.Gateways {
 			lm.Gateways = append(lm.Gateways, &pb.GatewayOverview{
 				Id: string(g.ID), Name: g.Name, Connected: g.Connected, Disabled: g.Disabled, Since: fromAge(g.Since), Heard: fromAge(g.Heard),
-				Applied: revision(g.Applied), Verified: revision(g.Verified), Behind: g.Behind, Ready: g.Ready, Restored: g.Restored, Carries: uint32(g.Carries),
+				Applied: revision(g.Applied), Verified: revision(g.Verified), Behind: g.Behind, Ready: g.Ready, Restored: g.Restored, Stalled: g.Stalled, Carries: uint32(g.Carries),
 				Backend: g.Backend, Version: g.Version, Failed: g.Failed, Drift: g.Drift, Drifts: g.Drifts,
 			})
 		}
@@ -58,7 +58,7 @@ func toOverview(m *pb.Overview) (vpn.Overview, error) {
 			l.Gateways = append(l.Gateways, vpn.GatewayOverview{
 				ID: gateway.ID(g.GetId()), Name: g.GetName(), Connected: g.GetConnected(), Disabled: g.GetDisabled(),
 				Since: toAge(g.Since), Heard: toAge(g.Heard), Applied: r.revision(g.GetApplied()), Verified: r.revision(g.GetVerified()), //nolint:protogetter // absent is never
-				Behind: g.GetBehind(), Ready: g.GetReady(), Restored: g.GetRestored(), Carries: int(g.GetCarries()), Backend: g.GetBackend(), Version: g.GetVersion(),
+				Behind: g.GetBehind(), Ready: g.GetReady(), Restored: g.GetRestored(), Stalled: g.GetStalled(), Carries: int(g.GetCarries()), Backend: g.GetBackend(), Version: g.GetVersion(),
 				Failed: some(g.GetFailed()), Drift: some(g.GetDrift()), Drifts: g.GetDrifts(),
 			})
 		}

@@ -39,7 +39,7 @@ func assignedParts(list []gateway.Assignment) iter.Seq[*pb.AssignedResponse] {
 				}
 				if n >= 0 {
 					s := a.Siblings[n]
-					row.Siblings = append(row.Siblings, &pb.Sibling{Gateway: string(s.ID), Addr: s.Addr})
+					row.Siblings = append(row.Siblings, &pb.Sibling{Gateway: string(s.ID), Addr: s.Addr, Missing: s.Missing})
 					f.add(assignmentSize + len(s.ID) + len(s.Addr))
 				}
 			}
@@ -72,7 +72,7 @@ func (j *assigned) add(m *pb.AssignedResponse) (whole bool, err error) {
 		}
 		a := &j.list[len(j.list)-1]
 		for _, s := range row.GetSiblings() {
-			a.Siblings = append(a.Siblings, gateway.Sibling{ID: gateway.ID(s.GetGateway()), Addr: s.GetAddr()})
+			a.Siblings = append(a.Siblings, gateway.Sibling{ID: gateway.ID(s.GetGateway()), Addr: s.GetAddr(), Missing: s.GetMissing()})
 			j.size += assignmentSize + len(s.GetGateway()) + len(s.GetAddr())
 		}
 	}

@@ -120,3 +120,20 @@ func TestAssignmentsInParts(t *testing.T) {
 		{Location: "c"},
 	}, list)
 }
+
+// missing is a plane that misses a gateway.
+type missing struct{ gateway.ControlPlane }
+
+func (missing) Assigned(context.Context, gateway.ID) iter.Seq2[[]gateway.Assignment, error] {
+	return func(yield func([]gateway.Assignment, error) bool) {
+		yield([]gateway.Assignment{{Location: "a", Siblings: []gateway.Sibling{{ID: "gw2", Missing: true}, {ID: "gw3"}}}}, nil)
+	}
+}
+
+func TestWhoIsMissingCrosses(t *testing.T) {
+	for list, err := range onPipes(t, missing{}, config{}).Assigned(t.Context(), "gw") {
+		require.NoError(t, err)
+		require.Equal(t, []gateway.Sibling{{ID: "gw2", Missing: true}, {ID: "gw3"}}, list[0].Siblings)
+		break
+	}
+}

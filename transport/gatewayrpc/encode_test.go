@@ -123,6 +123,7 @@ func TestStatusesComeBackAsTheyWere(t *testing.T) {
 			return sent.Add(-time.Duration(random.Int64N(int64(100 * 24 * time.Hour))))
 		}
 		s.Epoch, s.Full, s.Ready, s.Restored = random.Uint64(), random.IntN(2) == 0, random.IntN(2) == 0, random.IntN(2) == 0
+		s.Isolated, s.Stalled = random.IntN(2) == 0, random.IntN(2) == 0
 		s.Applied = gateway.Revision{Epoch: random.Uint64(), Number: random.Uint64()}
 		s.Drifts, s.Backend, s.Version = random.Uint64(), "kernel", "1.2.3"
 		for i := range random.IntN(9) {

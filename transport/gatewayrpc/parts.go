@@ -163,6 +163,7 @@ func statusParts(s gateway.Status, now time.Time) iter.Seq[*pb.ReportRequest] {
 				m = &pb.Status{
 					Epoch: s.Epoch, Applied: toRevision(s.Applied), Verified: toRevision(s.Verified), Drifts: s.Drifts,
 					Full: s.Full, Ready: s.Ready, Restored: s.Restored, Backend: text(s.Backend, maxText), Version: text(s.Version, maxText),
+					Isolated: s.Isolated, Stalled: s.Stalled,
 				}
 			}
 			var f filling
@@ -222,6 +223,7 @@ func (j *statuses) add(m *pb.ReportRequest) (whole bool, err error) {
 		j.s = gateway.Status{
 			Epoch: part.GetEpoch(), Applied: fromRevision(part.GetApplied()), Verified: fromRevision(part.GetVerified()),
 			Drifts: part.GetDrifts(), Full: part.GetFull(), Ready: part.GetReady(), Restored: part.GetRestored(),
+			Isolated: part.GetIsolated(), Stalled: part.GetStalled(),
 			Backend: part.GetBackend(), Version: part.GetVersion(),
 		}
 	} else if len(part.GetFailed())+len(part.GetDrift())+len(part.GetSeen()) == 0 {

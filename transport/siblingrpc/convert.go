@@ -15,6 +15,7 @@ import (
 const (
 	maxMessage = 1 << 20 // bytes
 	maxOwns    = 1024
+	maxID      = 255 // bytes
 )
 
 func toRevision(r gateway.Revision) *pb.Revision {
@@ -178,4 +179,21 @@ func appendSightings(list []gateway.Sighting, m *pb.Sightings, by gateway.ID, se
 		return nil, fmt.Errorf("%w: more endpoints than peers", ErrInvalid)
 	}
 	return list, nil
+}
+
+// toMissing returns the names of gateways; those that are too long are left out.
+func toMissing(list []gateway.ID) (out []string) {
+	for _, id := range list[:min(len(list), maxOwns)] {
+		if len(id) <= maxID {
+			out = append(out, string(id))
+		}
+	}
+	return out
+}
+
+func fromMissing(list []string) (out []gateway.ID) {
+	for _, id := range list {
+		out = append(out, gateway.ID(id))
+	}
+	return out
 }

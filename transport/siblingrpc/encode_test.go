@@ -53,7 +53,7 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 			}
 			return sent.Add(-time.Duration(random.Int64N(int64(100 * 24 * time.Hour))))
 		}
-		n := gateway.Note{Full: half(), Ready: half(), Isolated: half()}
+		n := gateway.Note{Full: half(), Ready: half(), Isolated: half(), Stalled: half(), Missing: []gateway.ID{"gw3", "gw4"}[:random.IntN(3)]}
 		n.Applied = gateway.Revision{Epoch: random.Uint64(), Number: random.Uint64()}
 		if half() {
 			n.Clock = gateway.Reading{Wall: sent.Add(time.Duration(random.Int64N(int64(100 * 365 * 24 * time.Hour)))), At: instant(), Synced: half()}

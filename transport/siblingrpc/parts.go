@@ -23,7 +23,8 @@ func noteParts(n gateway.Note, now time.Time) iter.Seq[*pb.Part] {
 			if first {
 				m = &pb.Note{
 					Full: n.Full, Ready: n.Ready, Isolated: n.Isolated, Applied: toRevision(n.Applied), Owns: toOwns(n.Owns),
-					Clock: toReading(n.Clock, now),
+					Clock:   toReading(n.Clock, now),
+					Stalled: n.Stalled, Missing: toMissing(n.Missing),
 				}
 			}
 			some := min(len(n.Seen), partRows)
@@ -54,13 +55,14 @@ func (j *notes) add(m *pb.Part) (whole bool, err error) {
 	case !j.more:
 		j.n = gateway.Note{
 			Full: part.GetFull(), Ready: part.GetReady(), Isolated: part.GetIsolated(), Applied: fromRevision(part.GetApplied()),
-			Clock: fromReading(part.GetClock(), j.sent),
+			Clock:   fromReading(part.GetClock(), j.sent),
+			Stalled: part.GetStalled(), Missing: fromMissing(part.GetMissing()),
 		}
 		if j.n.Owns, err = fromOwns(part.GetOwns()); err != nil {
 			return false, err
 		}
-	case part.GetFull() || part.GetReady() || part.GetIsolated() || part.GetApplied() != nil || len(part.GetOwns()) > 0,
-		part.GetClock() != nil:
+	case part.GetFull() || part.GetReady() || part.GetIsolated() || part.GetStalled() || part.GetApplied() != nil,
+		len(part.GetOwns()) > 0 || len(part.GetMissing()) > 0 || part.GetClock() != nil:
 		return false, fmt.Errorf("%w: a later part of a note has more than sightings", ErrInvalid)
 	case len(part.GetSeen().GetKeys()) == 0:
 		return false, fmt.Errorf("%w: an empty part of a note", ErrInvalid)

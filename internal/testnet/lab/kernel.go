@@ -118,7 +118,7 @@ func console(o options, stderr io.Writer) io.Writer {
 
 // args is the command line for the lab inside.
 func (o options) args() []string {
-	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10)}
+	args := []string{"-kernel", "-runs", strconv.Itoa(o.runs), "-seed", strconv.FormatUint(o.seed, 10), "-crowd", strconv.Itoa(o.crowd)}
 	args = append(args, o.line.args()...)
 	if o.json {
 		args = append(args, "-json")

@@ -44,6 +44,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 type options struct {
 	json, kernel, list, verbose bool
 	runs                        int
+	crowd                       int
 	seed                        uint64
 	clock                       string // of the virtual machine, or of what runs in one
 	line                        line
@@ -62,6 +63,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
 	o.line.flags(f)
 	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
+	f.IntVar(&o.crowd, "crowd", 200, "`N` clients talk where there are many, and a quarter as many are idle")
 	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: lab [flags] [SCENARIO…]\n\nWithout a scenario, all are played. Flags:\n")
@@ -74,6 +76,9 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	}
 	if o.runs < 1 || o.runs > 10_000 {
 		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
+	}
+	if o.crowd < 1 || o.crowd > 5000 {
+		return o, fmt.Errorf("-crowd %d: want 1 to 5000", o.crowd)
 	}
 	if c := vm.Clock(o.clock); c != vm.Virtual && c != vm.Wall {
 		return o, fmt.Errorf("-clock %s: want %s or %s", o.clock, vm.Virtual, vm.Wall)
@@ -225,6 +230,7 @@ func play(ctx context.Context, s Scenario, o options, backend wgdevice.Backend, 
 			Backend: backend,
 			Clock:   o.clock,
 			Line:    o.line,
+			Crowd:   o.crowd,
 			Metrics: &m,
 			Log:     log.With("scenario", s.Name, "seed", seed),
 		})

@@ -47,6 +47,7 @@ type Run struct {
 	Backend wgdevice.Backend
 	Clock   string   // as in Result
 	Line    line     // what the client's link is like
+	Crowd   int      // how many clients talk where there are many
 	Metrics *Metrics // shared by all runs of the scenario
 	Log     *slog.Logger
 }
@@ -59,6 +60,7 @@ func scenarios() []Scenario {
 		coreDownFailover(),
 		tcpThroughFailover(), innerInitiated(),
 		clockSkew(), replayInitiation(), keyWithoutPSK(), flappingHash(),
+		failoverMany(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}

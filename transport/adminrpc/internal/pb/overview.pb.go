@@ -425,7 +425,9 @@ type GatewayOverview struct {
 	Drift     []string               `protobuf:"bytes,15,rep,name=drift,proto3" json:"drift,omitempty"`
 	Drifts    uint64                 `protobuf:"varint,16,opt,name=drifts,proto3" json:"drifts,omitempty"`
 	// Its process began without a core, from what it had been told before.
-	Restored      bool `protobuf:"varint,17,opt,name=restored,proto3" json:"restored,omitempty"`
+	Restored bool `protobuf:"varint,17,opt,name=restored,proto3" json:"restored,omitempty"`
+	// Updates wait to be applied there.
+	Stalled       bool `protobuf:"varint,30,opt,name=stalled,proto3" json:"stalled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -575,6 +577,13 @@ func (x *GatewayOverview) GetDrifts() uint64 {
 func (x *GatewayOverview) GetRestored() bool {
 	if x != nil {
 		return x.Restored
+	}
+	return false
+}
+
+func (x *GatewayOverview) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
 	}
 	return false
 }
@@ -759,7 +768,7 @@ const file_holdfast_admin_v1_overview_proto_rawDesc = "" +
 	"\btx_bytes\x18\f \x01(\x04R\atxBytes\x12\x1a\n" +
 	"\bproblems\x18\r \x03(\tR\bproblems\x12>\n" +
 	"\bgateways\x18\x0e \x03(\v2\".holdfast.admin.v1.GatewayOverviewR\bgateways\x125\n" +
-	"\x05peers\x18\x0f \x03(\v2\x1f.holdfast.admin.v1.PeerOverviewR\x05peers\"\xcd\x03\n" +
+	"\x05peers\x18\x0f \x03(\v2\x1f.holdfast.admin.v1.PeerOverviewR\x05peers\"\xe7\x03\n" +
 	"\x0fGatewayOverview\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x1c\n" +
@@ -778,7 +787,8 @@ const file_holdfast_admin_v1_overview_proto_rawDesc = "" +
 	"\x06failed\x18\x0e \x03(\tR\x06failed\x12\x14\n" +
 	"\x05drift\x18\x0f \x03(\tR\x05drift\x12\x16\n" +
 	"\x06drifts\x18\x10 \x01(\x04R\x06drifts\x12\x1a\n" +
-	"\brestored\x18\x11 \x01(\bR\brestoredB\b\n" +
+	"\brestored\x18\x11 \x01(\bR\brestored\x12\x18\n" +
+	"\astalled\x18\x1e \x01(\bR\astalledB\b\n" +
 	"\x06_sinceB\b\n" +
 	"\x06_heard\"\x99\x03\n" +
 	"\fPeerOverview\x12\x16\n" +

@@ -245,7 +245,9 @@ type Sibling struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Gateway string                 `protobuf:"bytes,1,opt,name=gateway,proto3" json:"gateway,omitempty"`
 	// Where it takes links, host:port; absent: it cannot be dialled.
-	Addr          string `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	Addr string `protobuf:"bytes,2,opt,name=addr,proto3" json:"addr,omitempty"`
+	// No core hears it; one did.
+	Missing       bool `protobuf:"varint,30,opt,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -292,6 +294,13 @@ func (x *Sibling) GetAddr() string {
 		return x.Addr
 	}
 	return ""
+}
+
+func (x *Sibling) GetMissing() bool {
+	if x != nil {
+		return x.Missing
+	}
+	return false
 }
 
 // WatchRequest opens a watch, with the first, and lets more updates come.
@@ -927,7 +936,10 @@ type Status struct {
 	// Who saw the peers of those sightings, in this part, that do not say.
 	By string `protobuf:"bytes,12,opt,name=by,proto3" json:"by,omitempty"`
 	// The configuration is one that was kept.
-	Restored      bool `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
+	Restored bool `protobuf:"varint,13,opt,name=restored,proto3" json:"restored,omitempty"`
+	// No core was heard for a while, and updates wait to be applied.
+	Isolated      bool `protobuf:"varint,30,opt,name=isolated,proto3" json:"isolated,omitempty"`
+	Stalled       bool `protobuf:"varint,31,opt,name=stalled,proto3" json:"stalled,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1049,6 +1061,20 @@ func (x *Status) GetBy() string {
 func (x *Status) GetRestored() bool {
 	if x != nil {
 		return x.Restored
+	}
+	return false
+}
+
+func (x *Status) GetIsolated() bool {
+	if x != nil {
+		return x.Isolated
+	}
+	return false
+}
+
+func (x *Status) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
 	}
 	return false
 }
@@ -1311,11 +1337,12 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\blocation\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x12D\n" +
 	"\bsiblings\x18\x02 \x03(\v2\x1c.holdfast.gateway.v1.SiblingB\n" +
-	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\bsiblings\"M\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\bsiblings\"g\n" +
 	"\aSibling\x12$\n" +
 	"\agateway\x18\x01 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\agateway\x12\x1c\n" +
-	"\x04addr\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x04addr\"^\n" +
+	"\x04addr\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x04addr\x12\x18\n" +
+	"\amissing\x18\x1e \x01(\bR\amissing\"^\n" +
 	"\fWatchRequest\x12-\n" +
 	"\x04open\x18\x01 \x01(\v2\x19.holdfast.gateway.v1.OpenR\x04open\x12\x1f\n" +
 	"\x06credit\x18\x02 \x01(\rB\a\xbaH\x04*\x02\x18@R\x06credit\"\xca\x01\n" +
@@ -1371,7 +1398,7 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\blocation\x18\x02 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\xff\x01R\blocation\x12\x1d\n" +
 	"\x05clock\x18\x03 \x01(\fB\a\xbaH\x04z\x02h\x10R\x05clock\x12\"\n" +
-	"\x04sent\x18\x04 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x04sent\"\x93\x04\n" +
+	"\x04sent\x18\x04 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x04sent\"\xc9\x04\n" +
 	"\x06Status\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x127\n" +
 	"\aapplied\x18\x02 \x01(\v2\x1d.holdfast.gateway.v1.RevisionR\aapplied\x129\n" +
@@ -1389,7 +1416,9 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	" \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\abackend\x12\"\n" +
 	"\aversion\x18\v \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\aversion\x12\x18\n" +
 	"\x02by\x18\f \x01(\tB\b\xbaH\x05r\x03(\xff\x01R\x02by\x12\x1a\n" +
-	"\brestored\x18\r \x01(\bR\brestored\"g\n" +
+	"\brestored\x18\r \x01(\bR\brestored\x12\x1a\n" +
+	"\bisolated\x18\x1e \x01(\bR\bisolated\x12\x18\n" +
+	"\astalled\x18\x1f \x01(\bR\astalled\"g\n" +
 	"\aProblem\x12\x1c\n" +
 	"\x03key\x18\x01 \x01(\fB\n" +
 	"\xbaH\a\xd8\x01\x01z\x02h R\x03key\x12\x1c\n" +

@@ -415,7 +415,11 @@ type Note struct {
 	Owns [][]byte   `protobuf:"bytes,5,rep,name=owns,proto3" json:"owns,omitempty"`
 	Seen *Sightings `protobuf:"bytes,6,opt,name=seen,proto3" json:"seen,omitempty"`
 	// What the sender's wall clock showed. Absent: it does not say.
-	Clock         *Reading `protobuf:"bytes,20,opt,name=clock,proto3" json:"clock,omitempty"`
+	Clock *Reading `protobuf:"bytes,20,opt,name=clock,proto3" json:"clock,omitempty"`
+	// Updates wait to be applied.
+	Stalled bool `protobuf:"varint,30,opt,name=stalled,proto3" json:"stalled,omitempty"`
+	// Siblings that it heard before and does not any more.
+	Missing       []string `protobuf:"bytes,31,rep,name=missing,proto3" json:"missing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -495,6 +499,20 @@ func (x *Note) GetSeen() *Sightings {
 func (x *Note) GetClock() *Reading {
 	if x != nil {
 		return x.Clock
+	}
+	return nil
+}
+
+func (x *Note) GetStalled() bool {
+	if x != nil {
+		return x.Stalled
+	}
+	return false
+}
+
+func (x *Note) GetMissing() []string {
+	if x != nil {
+		return x.Missing
 	}
 	return nil
 }
@@ -678,7 +696,7 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\x02at\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x02at\"8\n" +
 	"\bRevision\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\x92\x02\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\xd8\x02\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
@@ -686,7 +704,10 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\aapplied\x18\x04 \x01(\v2\x1d.holdfast.sibling.v1.RevisionR\aapplied\x12#\n" +
 	"\x04owns\x18\x05 \x03(\fB\x0f\xbaH\f\x92\x01\t\x10\x80\b\"\x04z\x02\x18@R\x04owns\x122\n" +
 	"\x04seen\x18\x06 \x01(\v2\x1e.holdfast.sibling.v1.SightingsR\x04seen\x122\n" +
-	"\x05clock\x18\x14 \x01(\v2\x1c.holdfast.sibling.v1.ReadingR\x05clock\"f\n" +
+	"\x05clock\x18\x14 \x01(\v2\x1c.holdfast.sibling.v1.ReadingR\x05clock\x12\x18\n" +
+	"\astalled\x18\x1e \x01(\bR\astalled\x12*\n" +
+	"\amissing\x18\x1f \x03(\tB\x10\xbaH\r\x92\x01\n" +
+	"\x10\x80\b\"\x05r\x03(\xff\x01R\amissing\"f\n" +
 	"\aReading\x12%\n" +
 	"\x04wall\x18\x01 \x01(\x04B\x11\xbaH\x0e2\f\x18\xff\xbf\xcd\xe3́\x91\xc2\x03 \x00R\x04wall\x12\x10\n" +
 	"\x03age\x18\x02 \x01(\x04R\x03age\x12\"\n" +
