@@ -141,6 +141,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.remember(ctx) })
 	wg.Go(func() { r.landlord(ctx) })
 	wg.Go(func() { r.stray(ctx) })
+	wg.Go(func() { r.detour(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil

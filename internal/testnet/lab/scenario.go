@@ -40,7 +40,7 @@ type Run struct {
 func scenarios() []Scenario {
 	return []Scenario{
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), failover(), failoverIdle(), pingPong(),
-		tcpThroughFailover(), innerInitiated(),
+		tcpThroughFailover(), innerInitiated(), across(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
