@@ -102,6 +102,7 @@ func (r *Reconciler) detour(ctx context.Context) {
 		}
 		r.withTurn(ctx, func() {
 			err := d.Detour(ctx, p.want.Interface, p.list)
+			p.at = now
 			if p.done = err == nil; !p.done && ctx.Err() == nil {
 				r.log.Warn("packets for peers of other gateways may not find them", "err", err)
 				retry = now.Add(time.Second)
@@ -117,7 +118,12 @@ type passing struct {
 	hops  map[ID]netip.Addr
 	list  []Detour
 	done  bool // it has done so
+	at    time.Time
 }
+
+// again is how often a Detourer is asked for the same once more, since others may have
+// changed something.
+const again = 30 * time.Second
 
 // plan works out what to pass on now, if that may be different, and says whether there
 // is something to do.
@@ -131,11 +137,12 @@ func (r *Reconciler) plan(p *passing, now time.Time) bool {
 	r.sib.mu.Lock()
 	defer r.sib.mu.Unlock()
 	hops, turns := r.sib.hops(now), r.sib.carry.turns
-	if p.done && want.Revision == p.want.Revision && turns == p.turns && maps.Equal(hops, p.hops) {
+	stale := want.Interface.Carried && now.Sub(p.at) >= again
+	if p.done && !stale && want.Revision == p.want.Revision && turns == p.turns && maps.Equal(hops, p.hops) {
 		return false
 	}
 	list := r.sib.carry.Detours(want, func(id ID) netip.Addr { return hops[id] })
-	same := p.done && want.Interface.Equal(p.want.Interface) && slices.Equal(list, p.list)
+	same := p.done && !stale && want.Interface.Equal(p.want.Interface) && slices.Equal(list, p.list)
 	p.want, p.turns, p.hops, p.list = want, turns, hops, list
 	p.done = same
 	return !same

@@ -5,3 +5,6 @@ var Believe = believe
 
 // Withhold is what of a configuration may be kept.
 var Withhold = withhold
+
+// Know tells a Reconciler who its siblings are, as a Process does.
+func (r *Reconciler) Know(list ...Sibling) { r.sib.only(list, r.c.Now()) }

@@ -27,6 +27,7 @@ type faulty struct {
 	close   func(d *memdevice.Device) error
 	own     func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr
 	moved   func(has []netip.Addr)
+	detour  func(d *memdevice.Device, ctx context.Context, want []gateway.Detour) error
 }
 
 func (f *faulty) Observe(ctx context.Context, s *gateway.State) error {
@@ -57,6 +58,13 @@ func (f *faulty) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Ad
 	return f.Device.Own(ctx, i)
 }
 
+func (f *faulty) Detour(ctx context.Context, i gateway.Interface, want []gateway.Detour) error {
+	if f.detour != nil {
+		return f.detour(f.Device, ctx, want)
+	}
+	return f.Device.Detour(ctx, i, want)
+}
+
 // withFault opens harnesses whose devices have a fault.
 func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 	return func(testing.TB) gatewaytest.Harness {
@@ -78,7 +86,9 @@ func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 				tb.Helper()
 				tb.Cleanup(d.TakePort(port))
 			},
-			Foreign: func(testing.TB) { d.SetForeign(true) },
+			Foreign:  func(testing.TB) { d.SetForeign(true) },
+			Detours:  func(testing.TB) []gateway.Detour { return d.Detours() },
+			Siblings: []netip.Addr{netip.MustParseAddr("10.60.0.2"), netip.MustParseAddr("10.60.0.3")},
 			Own: func(_ testing.TB, a netip.Addr, have bool) {
 				has = slices.DeleteFunc(has, func(b netip.Addr) bool { return a == b })
 				if have {
@@ -188,6 +198,51 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 			}, []string{
 				"set leaves session, endpoint and counters alone", "an endpoint is taken when the peer is added, and only then",
 			},
+		},
+		{
+			"detours stay that are not asked for any more", func() faulty {
+				return faulty{detour: func(d *memdevice.Device, ctx context.Context, want []gateway.Detour) error {
+					for _, have := range d.Detours() {
+						if !slices.ContainsFunc(want, func(w gateway.Detour) bool { return w.To == have.To }) {
+							want = append(slices.Clone(want), have)
+						}
+					}
+					return d.Detour(ctx, gateway.Interface{}, want)
+				}}
+			}, []string{"detours are exactly those asked for last", "a new handle finds detours"},
+		},
+		{
+			"a detour keeps its first way", func() faulty {
+				return faulty{detour: func(d *memdevice.Device, ctx context.Context, want []gateway.Detour) error {
+					want = slices.Clone(want)
+					for i, w := range want {
+						for _, have := range d.Detours() {
+							if have.To == w.To {
+								want[i] = have
+							}
+						}
+					}
+					return d.Detour(ctx, gateway.Interface{}, want)
+				}}
+			}, []string{"detours are exactly those asked for last"},
+		},
+		{
+			"closing ends detours", func() faulty {
+				return faulty{close: func(d *memdevice.Device) error {
+					return errors.Join(d.Open().Detour(context.Background(), gateway.Interface{}, nil), d.Close())
+				}}
+			}, []string{"a new handle finds detours"},
+		},
+		{
+			"detours outlive the interface", func() faulty {
+				f := each(func(_ *memdevice.Device, s gateway.Step) (gateway.Plan, error) { return gateway.Plan{s}, nil })
+				inner := f.apply
+				f.apply = func(d *memdevice.Device, ctx context.Context, p gateway.Plan) error {
+					had := d.Detours()
+					return errors.Join(inner(d, ctx, p), d.Detour(context.WithoutCancel(ctx), gateway.Interface{}, had))
+				}
+				return f
+			}, []string{"detours end with the interface"},
 		},
 		{
 			"the inner address is never asked for later", func() faulty {
@@ -395,7 +450,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 					}
 					return gateway.Plan{s}, nil
 				})
-			}, []string{
+			}, []string{"detours end with the interface",
 				"destroy leaves nothing, however many peers there are", "random configurations are reached in one round",
 				"a new handle finds floating addresses",
 			},
@@ -408,7 +463,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 				}}
 			}, []string{
 				"a new handle finds everything", "close leaves everything and may be repeated",
-				"a new handle leaves sessions alone", "a new handle finds floating addresses",
+				"a new handle leaves sessions alone", "a new handle finds floating addresses", "a new handle finds detours",
 			},
 		},
 		{

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -32,9 +33,13 @@ const (
 type detours struct {
 	table    int
 	have     map[netip.Prefix]netip.Addr // nil: not looked at yet
+	looked   time.Time                   // when it was
 	siblings []nextHop                   // that the filter is for
 	isolated bool
 }
+
+// believed is how long it is taken for true that nobody else changed detours.
+const believed = 10 * time.Second
 
 // nextHop is a sibling on a link.
 type nextHop struct {
@@ -62,9 +67,13 @@ func (d *Device) Detour(ctx context.Context, i gateway.Interface, want []gateway
 	}
 	hops, err := d.nextHops(want)
 	errs := []error{err}
-	if d.detours.have == nil {
+	if stale := time.Since(d.detours.looked) > believed; d.detours.have == nil || stale {
 		if d.detours.have, err = d.listDetours(ctx); err != nil {
 			return err
+		}
+		d.detours.looked = time.Now()
+		if stale { // nor is it sure that nobody changed the rest
+			d.detours.siblings = nil
 		}
 	}
 	// Guarded first: no packet takes a detour that could take it again.
@@ -202,6 +211,8 @@ func (d *Device) nextHops(want []gateway.Detour) ([]nextHop, error) {
 }
 
 func (d *Device) nextHop(via netip.Addr) (nextHop, error) {
+	_ = d.nl.SetStrictCheck(false) // the library asks in a way that a strict kernel refuses
+	defer func() { _ = d.nl.SetStrictCheck(true) }()
 	routes, err := d.nl.RouteGet(via.AsSlice())
 	if err == nil && len(routes) == 0 {
 		err = unix.EHOSTUNREACH
@@ -217,9 +228,7 @@ func (d *Device) nextHop(via netip.Addr) (nextHop, error) {
 	if err != nil {
 		return nextHop{}, fmt.Errorf("find the link to sibling %s: %w", via, explain(err))
 	}
-	_ = d.nl.SetStrictCheck(false) // the library asks in a way that a strict kernel refuses
 	list, err := d.nl.NeighList(routes[0].LinkIndex, familyOf(via))
-	_ = d.nl.SetStrictCheck(true)
 	if err != nil {
 		return nextHop{}, fmt.Errorf("list neighbours on %s: %w", link.Attrs().Name, explain(err))
 	}

@@ -105,7 +105,7 @@ func testDetoursLeadToTheSibling(t *testing.T, back wgdevice.Backend) {
 	require.Equal(t, rules, ipOf(t, n.gw, "rule"))
 	require.NotContains(t, run(t, n.gw, "nft", "list", "tables"), "detours")
 
-	detour(n.gate, want)
+	detour(second, want)
 	require.NoError(t, open(t, inside(n.gw, back)).Apply(t.Context(), gateway.Plan{{Verb: gateway.Destroy}}))
 	require.Empty(t, passed(t, n.gw))
 	require.Equal(t, rules, ipOf(t, n.gw, "rule"))

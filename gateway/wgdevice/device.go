@@ -26,7 +26,7 @@ type Device struct {
 	ns     *namespace
 	nl     *netlink.Handle
 	filter *filter
-	guard  guard // beside it, of detours
+	guard  guard   // beside it, of detours
 	kernel *kernel // nil until it is needed
 	space  space
 
