@@ -33,12 +33,14 @@ type Carrying struct {
 	by    ID
 	away  bool
 	peers map[wgkey.Public]*carried
+	turns uint64 // how often the carrier of a peer changed
 }
 
 // carried is one peer.
 type carried struct {
 	seen   []Sighting        // the latest of each gateway
 	places [2]netip.AddrPort // where it was when it was heard last, and before
+	last   ID                // of the gateway that carries it; "": none does
 	since  time.Time         // since when another gateway carries it; zero: none does
 	looked bool              // Stray has seen it
 	rx     uint64            // as it was then
@@ -77,15 +79,19 @@ func (c *Carrying) Note(now time.Time, seen ...Sighting) {
 		if newest, ok := p.carrier(); ok && newest.By == s.By && s.Endpoint.IsValid() && s.Endpoint != p.places[0] {
 			p.places[0], p.places[1] = s.Endpoint, p.places[0]
 		}
-		p.follow(c.by, now)
+		c.follow(p, now)
 	}
 }
 
-// follow notes since when another gateway carries the peer.
-func (p *carried) follow(by ID, now time.Time) {
+// follow notes who carries the peer, and since when another gateway does.
+func (c *Carrying) follow(p *carried, now time.Time) {
 	s, ok := p.carrier()
+	if s.By != p.last {
+		p.last = s.By
+		c.turns++
+	}
 	switch {
-	case !ok || s.By == by:
+	case !ok || s.By == c.by:
 		p.since = time.Time{}
 	case p.since.IsZero():
 		p.since = now.Round(0)
@@ -149,7 +155,7 @@ func (c *Carrying) Replace(now time.Time, by ID, seen ...Sighting) {
 			continue
 		}
 		p.seen = slices.DeleteFunc(p.seen, func(s Sighting) bool { return s.By == by })
-		p.follow(c.by, now)
+		c.follow(p, now)
 		if len(p.seen) == 0 {
 			delete(c.peers, key)
 		}

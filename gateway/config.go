@@ -53,6 +53,10 @@ type Interface struct {
 	//   - when an address leaves the machine, what is known of its connections is
 	//     forgotten: they go on elsewhere, and may come back.
 	Inner []netip.Addr
+	// Carried has each gateway pass on what is for a peer to the sibling that carries
+	// it, so that the network behind may send to any of them, and peers at different
+	// gateways reach each other. It is for a Device that is a Detourer.
+	Carried bool
 	// Destinations are the networks beyond the interface that peers may exchange
 	// packets with, masked and in order; none: all. Where there are some:
 	//

@@ -231,7 +231,7 @@ func TestValuesKnowEveryField(t *testing.T) {
 	c.Peers[0].Endpoint = netip.MustParseAddrPort("192.0.2.1:1")
 	c.Interface.Destinations, c.Interface.Isolated = gatewaytest.Prefixes("10.60.0.0/16"), true
 	c.Interface.Floating = []netip.Addr{netip.MustParseAddr("198.51.100.10")}
-	c.Interface.Inner = []netip.Addr{netip.MustParseAddr("10.60.0.10")}
+	c.Interface.Inner, c.Interface.Carried = []netip.Addr{netip.MustParseAddr("10.60.0.10")}, true
 
 	i := c.Interface
 	for f := range reflect.TypeFor[gateway.Interface]().Fields() {

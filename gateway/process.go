@@ -270,6 +270,7 @@ func (p *Process) serve(outer, inner context.Context, s *service) {
 	p.mu.Lock()
 	s.r, s.err = r, err
 	if err == nil {
+		r.sib.only(p.siblings[s.at], p.c.Now())
 		p.prime(r)
 	}
 	p.mu.Unlock()

@@ -177,6 +177,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.stray(ctx) })
 	wg.Go(func() { r.hooks.run(ctx) })
 	wg.Go(func() { r.stand(ctx) })
+	wg.Go(func() { r.detour(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil

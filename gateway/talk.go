@@ -23,6 +23,7 @@ const (
 type siblings struct {
 	mu      sync.Mutex
 	known   map[ID]*sibling
+	hop     map[ID]netip.Addr // where they take packets, if it is known
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
 	shed    signal        // one of them has let go of an address
@@ -150,6 +151,10 @@ func (s *siblings) dismiss(u Update, next Config) {
 func (s *siblings) only(list []Sibling, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.hop = map[ID]netip.Addr{}
+	for _, o := range list {
+		s.hop[o.ID] = hop(o)
+	}
 	for id, one := range s.known {
 		if i := slices.IndexFunc(list, func(o Sibling) bool { return o.ID == id }); i >= 0 {
 			one.missed = list[i].Missing

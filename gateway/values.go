@@ -13,7 +13,7 @@ import (
 // IsZero says whether i asks for no interface at all.
 func (i Interface) IsZero() bool {
 	return i.Key.IsZero() && i.Port == 0 && len(i.Addrs) == 0 && i.MTU == 0 && i.Mark == 0 &&
-		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated && len(i.Floating) == 0 && len(i.Inner) == 0
+		len(i.Masquerade) == 0 && len(i.Destinations) == 0 && !i.Isolated && len(i.Floating) == 0 && len(i.Inner) == 0 && !i.Carried
 }
 
 // Equal says whether both ask for the same. An empty list is no list.
@@ -21,7 +21,8 @@ func (i Interface) Equal(other Interface) bool {
 	return i.Key == other.Key && i.Port == other.Port && i.MTU == other.MTU && i.Mark == other.Mark &&
 		slices.Equal(i.Addrs, other.Addrs) && slices.Equal(i.Masquerade, other.Masquerade) &&
 		slices.Equal(i.Destinations, other.Destinations) && i.Isolated == other.Isolated &&
-		slices.Equal(i.Floating, other.Floating) && slices.Equal(i.Inner, other.Inner)
+		slices.Equal(i.Floating, other.Floating) && slices.Equal(i.Inner, other.Inner) &&
+		i.Carried == other.Carried
 }
 
 // String tells all but the key.
@@ -39,6 +40,9 @@ func (i Interface) String() string {
 	}
 	if len(i.Inner) > 0 {
 		fmt.Fprintf(&b, ", inner %s", list(i.Inner))
+	}
+	if i.Carried {
+		b.WriteString(", carried")
 	}
 	if len(i.Destinations) > 0 {
 		fmt.Fprintf(&b, ", destinations %s", list(i.Destinations))

@@ -43,6 +43,11 @@ const (
 	// Routed keeps the addresses of peers: the network behind has to route the
 	// location's Networks to the gateway that carries them.
 	Routed Inner = "routed"
+	// Carried keeps the addresses of peers, too, and the network behind may route the
+	// location's Networks to any gateway: each passes on what is for a peer to the one
+	// that carries it, at the address where that takes links. So peers at different
+	// gateways reach each other.
+	Carried Inner = "carried"
 )
 
 // Location is a WireGuard network that people connect to.
@@ -88,7 +93,7 @@ type Location struct { //nolint:recvcheck // only Stamp writes
 	// most, none of them inside Networks. With SNAT, packets of peers have the one
 	// of their family for a source, whichever gateway they come by, so that
 	// connections go on when another one takes over. With Routed, the network behind
-	// routes Networks to them. None: gateways use addresses of their own.
+	// routes Networks to them. With Carried there are none. None: gateways use addresses of their own.
 	InnerFloating []netip.Addr
 
 	// Destinations are the networks beyond the tunnel that peers may exchange

@@ -144,6 +144,9 @@ func checkInner(l Location) *FieldError {
 	if len(l.InnerFloating) > 0 && len(l.Floating) == 0 {
 		return fieldf("InnerFloating", "move with Floating, of which there are none: give those, too, or leave these out")
 	}
+	if len(l.InnerFloating) > 0 && l.Inner == Carried {
+		return fieldf("InnerFloating", "are no use with Inner %q, where the network behind may send to any gateway: leave them out", string(Carried))
+	}
 	if err := checkMoving(l, "InnerFloating", l.InnerFloating, "the network behind reaches"); err != nil {
 		return err
 	}
@@ -201,8 +204,8 @@ func checkNumbers(l Location) *FieldError {
 		return fieldf("Port", "is 0: use 1 to 65535, usually %d", DefaultPort)
 	case l.MTU < 1280 || l.MTU > 9000:
 		return fieldf("MTU", "is %d: use 1280 to 9000 bytes, usually %d", l.MTU, DefaultMTU)
-	case l.Inner != "" && l.Inner != SNAT && l.Inner != Routed:
-		return fieldf("Inner", "is %q: use %q or %q", string(l.Inner), string(SNAT), string(Routed))
+	case l.Inner != "" && l.Inner != SNAT && l.Inner != Routed && l.Inner != Carried:
+		return fieldf("Inner", "is %q: use %q, %q or %q", string(l.Inner), string(SNAT), string(Routed), string(Carried))
 	case k == KeepaliveOff:
 	case k%time.Second != 0 || k < time.Second || k > math.MaxUint16*time.Second:
 		return fieldf("ClientKeepalive", "is %v: use whole seconds from 1 to %d, or KeepaliveOff", k, math.MaxUint16)

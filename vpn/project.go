@@ -62,6 +62,11 @@ func project(l location.Location, keys *seal.Keyring) (gateway.Interface, error)
 	case "", location.SNAT:
 		face.Masquerade, face.Inner = sorted(l.Networks), ascending(l.InnerFloating)
 	case location.Routed:
+	case location.Carried:
+		face.Carried = true
+		if len(face.Destinations) > 0 && !l.Isolated { // peers come by way of other gateways, too
+			face.Destinations = sorted(append(face.Destinations, missing(face.Destinations, l.Networks)...))
+		}
 	default:
 		return fail(fmt.Errorf("this software does not know what Inner %q means", l.Inner))
 	}
@@ -82,6 +87,11 @@ func reach(l location.Location) []netip.Prefix {
 		}
 	}
 	return sorted(out)
+}
+
+// missing are those of the prefixes that are not in the list.
+func missing(list, prefixes []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(slices.Clone(prefixes), func(p netip.Prefix) bool { return slices.Contains(list, p) })
 }
 
 // grant works out a device's row in a location. Whether the location grants

@@ -96,8 +96,8 @@ func TestProject(t *testing.T) {
 		}, nothing, "unreadable"},
 		"another public key": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.PublicKey = key(3) }, nothing, "does not belong"},
 		"an inner side of newer software": {func(_ *vpn.View, l *loc, _ *peer.Device) {
-			l.Inner = "carried"
-		}, nothing, `does not know what Inner "carried" means`},
+			l.Inner = "bridged"
+		}, nothing, `does not know what Inner "bridged" means`},
 		"a later view": {func(v *vpn.View, _ *loc, _ *peer.Device) {
 			v.Since = vpn.Revision{Epoch: 1, Number: 4}
 		}, nothing, "only what changed since"},
@@ -129,6 +129,21 @@ func TestProject(t *testing.T) {
 			l.Floating, l.Mark, l.Port = addrs("192.0.2.9"), 0, 0xca6d
 		}, with(whole, func(c *gateway.Config) {
 			c.Interface.Floating, c.Interface.Mark, c.Interface.Port = addrs("192.0.2.9"), 0x6866ca6d, 0xca6d
+		}), ""},
+		"carried": {func(_ *vpn.View, l *loc, _ *peer.Device) { l.Inner = "carried" }, with(whole, func(c *gateway.Config) {
+			c.Interface.Masquerade, c.Interface.Carried = nil, true
+		}), ""},
+		"carried, with destinations": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Inner, l.Destinations = "carried", prefixes("10.60.0.0/16")
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Masquerade, c.Interface.Carried = nil, true
+			c.Interface.Destinations = prefixes("10.20.0.0/16", "10.60.0.0/16", "fd20::/64")
+		}), ""},
+		"carried, with destinations and isolated": {func(_ *vpn.View, l *loc, _ *peer.Device) {
+			l.Inner, l.Destinations, l.Isolated = "carried", prefixes("10.60.0.0/16"), true
+		}, with(whole, func(c *gateway.Config) {
+			c.Interface.Masquerade, c.Interface.Carried = nil, true
+			c.Interface.Destinations, c.Interface.Isolated = prefixes("10.60.0.0/16"), true
 		}), ""},
 		"inner addresses, which move with them": {func(_ *vpn.View, l *loc, _ *peer.Device) {
 			l.Floating, l.InnerFloating = addrs("192.0.2.9"), addrs("fd60::9", "10.60.0.9")

@@ -32,7 +32,7 @@ type shape struct {
 	AllowOverlap   *bool    `help:"Networks may overlap those of other locations." negatable:""`
 	MTU            *int     `help:"Bytes, 1280 to 9000 (1420)." name:"mtu"`
 	Mark           *uint32  `help:"Firewall mark of what gateways send; 0 for none, or for one of ours where addresses float."`
-	Inner          *string  `help:"How the network behind sees peers: snat or routed (snat)."`
+	Inner          *string  `help:"How the network behind sees peers: snat, routed or carried (snat)."`
 	InnerFloating  []string `help:"Address towards the network behind that moves with the public one, one of each family at most; may be repeated." placeholder:"IP"`
 	DNS            []string `help:"Resolvers of clients." name:"dns" placeholder:"IP"`
 	Search         []string `help:"Search domains of clients." placeholder:"DOMAIN"`

@@ -31,6 +31,11 @@ type Harness struct {
 	// Own returns, or takes it away. The cases that need it are for devices that
 	// are a gateway.Owner.
 	Own func(tb testing.TB, addr netip.Addr, have bool)
+	// Detours tells what the machine passes on to siblings, in any order, and Siblings
+	// are addresses of IPv4 of such, which the machine can send to. The cases that need
+	// them are for devices that are a gateway.Detourer.
+	Detours  func(tb testing.TB) []gateway.Detour
+	Siblings []netip.Addr
 }
 
 // RunDevice checks a gateway.Device against the contract. open is called for
@@ -62,6 +67,9 @@ func deviceCases(h Harness, open func(tb testing.TB) Harness) iter.Seq2[string, 
 	}
 	if h.Own != nil {
 		cases = append(cases, ownCases()...)
+	}
+	if h.Detours != nil {
+		cases = append(cases, detourCases()...)
 	}
 	return func(yield func(string, func(testing.TB)) bool) {
 		for _, c := range cases {

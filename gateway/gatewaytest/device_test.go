@@ -26,6 +26,7 @@ type faulty struct {
 	close   func(d *memdevice.Device) error
 	own     func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr
 	moved   func(has []netip.Addr)
+	detour  func(d *memdevice.Device, ctx context.Context, want []gateway.Detour) error
 }
 
 func (f *faulty) Observe(ctx context.Context, s *gateway.State) error {
@@ -56,6 +57,13 @@ func (f *faulty) Own(ctx context.Context, i gateway.Interface) <-chan []netip.Ad
 	return f.Device.Own(ctx, i)
 }
 
+func (f *faulty) Detour(ctx context.Context, i gateway.Interface, want []gateway.Detour) error {
+	if f.detour != nil {
+		return f.detour(f.Device, ctx, want)
+	}
+	return f.Device.Detour(ctx, i, want)
+}
+
 // withFault opens harnesses whose devices have a fault.
 func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 	return func(testing.TB) gatewaytest.Harness {
@@ -77,7 +85,9 @@ func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 				tb.Helper()
 				tb.Cleanup(d.TakePort(port))
 			},
-			Foreign: func(testing.TB) { d.SetForeign(true) },
+			Foreign:  func(testing.TB) { d.SetForeign(true) },
+			Detours:  func(testing.TB) []gateway.Detour { return d.Detours() },
+			Siblings: []netip.Addr{netip.MustParseAddr("10.60.0.2"), netip.MustParseAddr("10.60.0.3")},
 			Own: func(_ testing.TB, a netip.Addr, have bool) {
 				has = slices.DeleteFunc(has, func(b netip.Addr) bool { return a == b })
 				if have {
@@ -151,7 +161,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 		require.False(t, failed, "%s fails without a fault:\n%s", name, log)
 	}
 
-	for _, c := range slices.Concat(peerFaults(), ifaceFaults(), planFaults(), floatingFaults()) {
+	for _, c := range slices.Concat(peerFaults(), ifaceFaults(), planFaults(), floatingFaults(), detourFaults()) {
 		t.Run(c.sin, func(t *testing.T) {
 			open := withFault(c.fault)
 			planted.Exactly(t, gatewaytest.DeviceCases(open(t), open), c.notice...)

@@ -88,7 +88,7 @@ func ifaceFaults() []deviceFault {
 				})
 			}, []string{
 				"destroy leaves nothing, however many peers there are", "random configurations are reached in one round",
-				"a new handle finds floating addresses",
+				"a new handle finds floating addresses", "detours end with the interface",
 			},
 		},
 		{
@@ -99,7 +99,7 @@ func ifaceFaults() []deviceFault {
 				}}
 			}, []string{
 				"a new handle finds everything", "close leaves everything and may be repeated",
-				"a new handle leaves sessions alone", "a new handle finds floating addresses",
+				"a new handle leaves sessions alone", "a new handle finds floating addresses", "a new handle finds detours",
 			},
 		},
 		{

@@ -52,6 +52,7 @@ type link struct {
 	routes   map[netip.Prefix]bool
 	peers    peers
 	floating floating
+	detours  []gateway.Detour
 	taken    map[uint16]bool // ports that somebody else listens on
 
 	kicked      func(gateway.Peer)

@@ -29,8 +29,10 @@ func TestDevice(t *testing.T) {
 				tb.Helper()
 				tb.Cleanup(d.TakePort(port))
 			},
-			Foreign: func(testing.TB) { d.SetForeign(true) },
-			Own:     moved(d),
+			Foreign:  func(testing.TB) { d.SetForeign(true) },
+			Own:      moved(d),
+			Detours:  func(testing.TB) []gateway.Detour { return d.Detours() },
+			Siblings: []netip.Addr{netip.MustParseAddr("10.60.0.2"), netip.MustParseAddr("10.60.0.3")},
 		}
 	})
 }

@@ -59,6 +59,7 @@ func (l *link) destroy() {
 	l.iface, l.self = gateway.Interface{}, wgkey.Public{}
 	clear(l.routes)
 	l.peers = peers{}
+	l.detours = nil
 }
 
 func (l *link) configure(f gateway.Fields, i gateway.Interface) error {

@@ -22,7 +22,7 @@ import (
 const (
 	head    = "holdfast snapshot "
 	version = 3 // what is written
-	oldest  = 1 // what is read at the least: without Floating and Siblings, and before 3 without Inner
+	oldest  = 1 // what is read at the least: without Floating and Siblings, and before 3 without Inner and Carried
 )
 
 // bound is what a file is for. The version is in it so that no line above the seal
@@ -76,6 +76,7 @@ func encode(k gateway.Kept) []byte {
 	w.bool(i.Isolated)
 	w.addrs(i.Floating)
 	w.addrs(i.Inner)
+	w.bool(i.Carried)
 	w.uint(uint64(len(c.Peers)))
 	for _, p := range c.Peers {
 		w = append(w, p.Key[:]...)
@@ -113,6 +114,7 @@ func decode(b []byte, v uint64) (gateway.Kept, error) {
 	}
 	if v >= 3 {
 		i.Inner = r.addrs()
+		i.Carried = r.bool()
 	}
 	const least = wgkey.Size + 6 // bytes of a peer
 	n := r.length(least)

@@ -93,6 +93,7 @@ func asVersion1(tb testing.TB, k gateway.Kept) []byte {
 	tb.Helper()
 	require.Empty(tb, k.Config.Interface.Floating)
 	require.Empty(tb, k.Config.Interface.Inner)
+	require.False(tb, k.Config.Interface.Carried)
 	require.Empty(tb, k.Siblings)
 	b := snapshot.Encode(k)
 	k.Config.Interface.Floating = make([]netip.Addr, 1) // differs from there on
@@ -101,7 +102,7 @@ func asVersion1(tb testing.TB, k gateway.Kept) []byte {
 	for b[i] == other[i] {
 		i++
 	}
-	b = slices.Delete(b, i, i+2) // floating ones, and inner ones
+	b = slices.Delete(b, i, i+3) // floating ones, inner ones, carried
 	return b[:len(b)-1]          // nor siblings, which come last
 }
 

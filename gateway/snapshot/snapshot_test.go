@@ -87,7 +87,7 @@ func TestEveryFieldIsKept(t *testing.T) {
 	k := kept("a", 1)
 	i, p := &k.Config.Interface, &k.Config.Peers[0]
 	i.Mark, i.Isolated, i.Floating = 7, true, floating("192.0.2.9", "2001:db8::9")
-	i.Inner = floating("10.60.0.10", "fd60::10")
+	i.Inner, i.Carried = floating("10.60.0.10", "fd60::10"), true
 	i.Destinations = gatewaytest.Prefixes("10.60.0.0/16", "fd60::/64")
 	p.Preshared, p.Keepalive = gatewaytest.PresharedKey(1), 25*time.Second
 	require.NoError(t, p.Endpoint.UnmarshalText([]byte("[2001:db8::1%eth0]:7")))

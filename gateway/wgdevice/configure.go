@@ -233,6 +233,12 @@ func (d *Device) destroy(ctx context.Context, link netlink.Link) error {
 	if err := d.filter.remove(); err != nil {
 		errs = append(errs, err)
 	}
+	if d.detours.table == 0 && have.Interface.Port != 0 { // another process may have left some
+		d.detours.table = ourTable | int(have.Interface.Port)
+	}
+	if err := d.undetour(ctx); err != nil {
+		errs = append(errs, err)
+	}
 	if err := d.sources.remove(ctx, have.Interface.Mark); err != nil {
 		errs = append(errs, err)
 	}

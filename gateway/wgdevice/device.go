@@ -26,10 +26,12 @@ type Device struct {
 	ns     *namespace
 	nl     *netlink.Handle
 	filter *filter
+	guard  guard   // beside it, of detours
 	kernel *kernel // nil until it is needed
 	space  space
 
 	sources *sources // which address WireGuard sends from
+	detours detours  // what is passed on to siblings
 
 	// known is the index of the link that was ours when we looked last: it stays
 	// ours when somebody puts another alias in place of our mark.
@@ -44,6 +46,7 @@ var (
 	_ gateway.Device   = (*Device)(nil)
 	_ gateway.Notifier = (*Device)(nil)
 	_ gateway.Owner    = (*Device)(nil)
+	_ gateway.Detourer = (*Device)(nil)
 )
 
 // errClosed is what every use of a closed Device gives.
@@ -76,7 +79,7 @@ func (d *Device) open(path string) (err error) {
 	if d.ns, err = openNamespace(path); err != nil {
 		return err
 	}
-	d.filter = newFilter(d.ns, d.name)
+	d.filter, d.guard = newFilter(d.ns, d.name), newGuard(d.ns, d.name)
 	err = d.ns.do(func() error {
 		d.nl, err = netlink.NewHandle(unix.NETLINK_ROUTE)
 		return err
@@ -146,7 +149,7 @@ func (d *Device) Close() error {
 	}
 	d.forget()
 	if d.filter != nil {
-		errs = append(errs, d.filter.close())
+		errs = append(errs, d.filter.close(), d.guard.close())
 	}
 	if d.nl != nil {
 		d.nl.Close()

@@ -20,6 +20,7 @@ var (
 	_ gateway.Device   = (*Device)(nil)
 	_ gateway.Notifier = (*Device)(nil)
 	_ gateway.Owner    = (*Device)(nil)
+	_ gateway.Detourer = (*Device)(nil)
 )
 
 var errSystem = fmt.Errorf("wgdevice: a gateway needs Linux, and this is %s: run it on a Linux machine: %w",
@@ -50,6 +51,9 @@ func (d *Device) Changes(context.Context) <-chan struct{} { return nil }
 
 // Own returns nil.
 func (d *Device) Own(context.Context, gateway.Interface) <-chan []netip.Addr { return nil }
+
+// Detour fails.
+func (d *Device) Detour(context.Context, gateway.Interface, []gateway.Detour) error { return errSystem }
 
 // Close does nothing.
 func (d *Device) Close() error { return nil }

@@ -128,6 +128,15 @@ func testMasqueradeAndClamp(t *testing.T, back wgdevice.Backend) {
 		_, seen = connect(p.client, lan, "[fd60::2]:80")
 		require.Equal(t, synSeen{netip.MustParseAddr("fd60::1"), uint16(mtu - v6)}, seen)
 
+		p.wantGate.Interface.Inner = addrs("10.60.0.10", "fd60::10")
+		reconcile(t, p.gate, p.wantGate)
+		for i, to := range []string{"10.60.0.2:80", "[fd60::2]:80"} {
+			require.NoError(t, move(p.gw, "lan0", p.wantGate.Interface.Inner[i], true))
+			_, seen = connect(p.client, lan, to)
+			require.Equal(t, synSeen{p.wantGate.Interface.Inner[i], uint16(mtu - []int{v4, v6}[i])}, seen)
+		}
+		p.wantGate.Interface.Inner = nil
+
 		p.wantGate.Interface.Masquerade = nil
 		reconcile(t, p.gate, p.wantGate)
 		_, seen = connect(p.client, lan, "10.60.0.2:80")

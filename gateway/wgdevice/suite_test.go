@@ -59,6 +59,8 @@ func (b *bench) harness() gatewaytest.Harness {
 			b.early = open(tb, inside(b.gw, b.back))
 			run(tb, b.gw, "ip", "link", "add", "wg0", "type", "bridge")
 		},
+		Detours:  func(tb testing.TB) []gateway.Detour { tb.Helper(); return passed(tb, b.gw) },
+		Siblings: []netip.Addr{netip.MustParseAddr("100.64.0.2")},
 		Own: func(tb testing.TB, a netip.Addr, have bool) {
 			tb.Helper()
 			require.NoError(tb, move(b.gw, "eth0", a, have))

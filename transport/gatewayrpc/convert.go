@@ -155,7 +155,7 @@ func toInterface(i *gateway.Interface) (*pb.Interface, error) {
 	return &pb.Interface{
 		Key: secret(i.Key), Port: uint32(i.Port), Addrs: toPrefixes(i.Addrs), Mtu: int64(i.MTU), Mark: i.Mark,
 		Masquerade: toPrefixes(i.Masquerade), Destinations: toPrefixes(i.Destinations), Isolated: i.Isolated,
-		Floating: floating, Inner: inner,
+		Floating: floating, Inner: inner, Carried: i.Carried,
 	}, nil
 }
 
@@ -172,6 +172,7 @@ func fromInterface(m *pb.Interface) (*gateway.Interface, error) {
 	}
 	i := &gateway.Interface{
 		Key: wgkey.PrivateFrom(key), Port: uint16(m.GetPort()), MTU: int(m.GetMtu()), Mark: m.GetMark(), Isolated: m.GetIsolated(),
+		Carried: m.GetCarried(),
 	}
 	if i.Addrs, err = fromPrefixes(m.GetAddrs()); err != nil {
 		return nil, err

@@ -29,6 +29,7 @@ func TestUpdatesComeBackAsTheyWere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		old, now := gatewaytest.RandomConfig().Draw(t, "old"), gatewaytest.RandomConfig().Draw(t, "now")
 		old.Revision = gateway.Revision{Epoch: rapid.Uint64().Draw(t, "epoch"), Number: rapid.Uint64().Draw(t, "number")}
+		now.Interface.Carried = rapid.Bool().Draw(t, "carried")
 		now.Interface.Inner = addrs("10.60.0.9", "fd60::9")[rapid.IntRange(0, 2).Draw(t, "inner"):]
 		now.Interface.Floating = addrs("192.0.2.9", "192.0.2.10", "2001:db8::9")[rapid.IntRange(0, 3).Draw(t, "floating"):]
 		now.Revision = gateway.Revision{Epoch: old.Revision.Epoch, Number: old.Revision.Number + 1}

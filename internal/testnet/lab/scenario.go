@@ -58,7 +58,7 @@ func scenarios() []Scenario {
 		twoGateways(), noReset(), drift(), refused(), floatingAddress(), moved(), failoverIdle(), pingPong(),
 		vanilla(), failover(), failoverNAT(), failoverIPv6(), failback(), twoOwners(), roaming(),
 		coreDownFailover(),
-		tcpThroughFailover(), innerInitiated(),
+		tcpThroughFailover(), innerInitiated(), across(),
 		clockSkew(), replayInitiation(), keyWithoutPSK(), flappingHash(),
 		failoverMany(),
 		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), throughSibling(), revokedGateway(), rotate(), slowGateway(),

@@ -593,7 +593,9 @@ type Interface struct {
 	Floating [][]byte `protobuf:"bytes,9,rep,name=floating,proto3" json:"floating,omitempty"`
 	// The addresses towards the network behind that move with them: what is
 	// masqueraded gets the one of its family.
-	Inner         [][]byte `protobuf:"bytes,10,rep,name=inner,proto3" json:"inner,omitempty"`
+	Inner [][]byte `protobuf:"bytes,10,rep,name=inner,proto3" json:"inner,omitempty"`
+	// What is for a peer is passed on to the gateway that carries it.
+	Carried       bool `protobuf:"varint,11,opt,name=carried,proto3" json:"carried,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -696,6 +698,13 @@ func (x *Interface) GetInner() [][]byte {
 		return x.Inner
 	}
 	return nil
+}
+
+func (x *Interface) GetCarried() bool {
+	if x != nil {
+		return x.Carried
+	}
+	return false
 }
 
 // Peer is one row.
@@ -1364,7 +1373,7 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\x06remove\x18\x04 \x03(\fB\x10\xbaH\r\x92\x01\n" +
 	"\x10\x80\x80\x02\"\x04z\x02h R\x06remove\x127\n" +
 	"\x03set\x18\x05 \x03(\v2\x19.holdfast.gateway.v1.PeerB\n" +
-	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\xed\x02\n" +
+	"\xbaH\a\x92\x01\x04\x10\x80\x80\x02R\x03set\"\x87\x03\n" +
 	"\tInterface\x12\x1f\n" +
 	"\x03key\x18\x01 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\x03key\x12\x1d\n" +
 	"\x04port\x18\x02 \x01(\rB\t\xbaH\x06*\x04\x18\xff\xff\x03R\x04port\x12%\n" +
@@ -1379,7 +1388,8 @@ const file_holdfast_gateway_v1_gateway_proto_rawDesc = "" +
 	"\bisolated\x18\b \x01(\bR\bisolated\x12*\n" +
 	"\bfloating\x18\t \x03(\fB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04z\x02P\x01R\bfloating\x12$\n" +
 	"\x05inner\x18\n" +
-	" \x03(\fB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04z\x02P\x01R\x05inner\"\xc4\x01\n" +
+	" \x03(\fB\x0e\xbaH\v\x92\x01\b\x10\x10\"\x04z\x02P\x01R\x05inner\x12\x18\n" +
+	"\acarried\x18\v \x01(\bR\acarried\"\xc4\x01\n" +
 	"\x04Peer\x12\x19\n" +
 	"\x03key\x18\x01 \x01(\fB\a\xbaH\x04z\x02h R\x03key\x12+\n" +
 	"\tpreshared\x18\x02 \x01(\fB\r\xbaH\a\xd8\x01\x01z\x02h \x80\x01\x01R\tpreshared\x121\n" +
