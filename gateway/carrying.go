@@ -40,17 +40,18 @@ type carried struct {
 	seen   []Sighting        // the latest of each gateway
 	places [2]netip.AddrPort // where it was when it was heard last, and before
 	since  time.Time         // since when another gateway carries it; zero: none does
-	rx     uint64            // as Stray saw it last
+	looked bool              // Stray has seen it
+	rx     uint64            // as it was then
 	spoke  time.Time         // when Stray saw that it had grown
 }
 
 // grown says whether something came of the peer within the last 2 s, be it no more than
 // an initiation, as far as Stray could see.
 func (p *carried) grown(have *PeerState, now time.Time) bool {
-	if have.Rx > p.rx {
+	if p.looked && have.Rx > p.rx {
 		p.spoke = now
 	}
-	p.rx = have.Rx
+	p.looked, p.rx = true, have.Rx
 	return !p.spoke.IsZero() && now.Sub(p.spoke) < newer
 }
 
@@ -180,7 +181,8 @@ func (c *Carrying) Keep(keep func(wgkey.Public) bool) {
 }
 
 // Away says whether this machine has none of the location's floating addresses, although
-// there are some: nobody comes here by them then, and Stray does not wait.
+// there are some: nobody comes here by them then, so that it is enough for Stray that
+// another gateway carries a peer and heard of it later.
 func (c *Carrying) Away(away bool) { c.away = away }
 
 // Tried says that this gateway does the steps of a plan now: who is kicked is being taken
@@ -195,22 +197,27 @@ func (c *Carrying) Tried(p Plan, now time.Time) {
 }
 
 // Stray returns, in key order, the peers of which this gateway has a session, or
-// knows a place, although another one carries them: it has done so for 5 s (see Away), and
-// was the last to hear of them, by 2 s, and nothing came of them since Stray looked 2 s
-// ago: who comes by himself has a place before he has a session. They are to be removed and set again, or
-// else a stray packet would have this gateway take the client back, and a client
-// that comes back would wait for a session that it does not have. s is what the
-// device has now: look at it just before, and tell Note what came of it.
+// knows a place, although another one carries them: it has done so for 5 s (see Away),
+// and was the last to hear of them, by 2 s; nor has anything come of them since Stray
+// looked 2 s ago, since who comes by himself has a place before he has a session. They
+// are to be removed and set again, or else a stray packet would have this gateway take
+// the client back, and a client that comes back would wait for a session that it does
+// not have. s is what the device has now: look at it just before, and tell Note what
+// came of it.
 func (c *Carrying) Stray(s *State, now time.Time) (keys []wgkey.Public) {
+	stands, later := stood, newer
+	if c.away {
+		stands, later = 0, 1
+	}
 	now = now.Round(0)
 	for i := range s.Peers {
 		have := &s.Peers[i]
 		p := c.peers[have.Key]
-		if p == nil || p.grown(have, now) || p.since.IsZero() || now.Sub(p.since) < stood && !c.away || have.Handshake.IsZero() && !have.Endpoint.IsValid() {
+		if p == nil || p.grown(have, now) || p.since.IsZero() || now.Sub(p.since) < stands || have.Handshake.IsZero() && !have.Endpoint.IsValid() {
 			continue
 		}
 		other, _ := p.carrier()
-		if other.Heard.Sub(p.own(c.by).Heard) >= newer && !have.Handshake.After(other.Handshake) {
+		if other.Heard.Sub(p.own(c.by).Heard) >= later && !have.Handshake.After(other.Handshake) {
 			keys = append(keys, have.Key)
 		}
 	}

@@ -44,6 +44,11 @@ type Config struct {
 	// Dialer connects, by default over TCP.
 	Dialer func(ctx context.Context, addr string) (net.Conn, error)
 
+	// Relay connects to whoever has the ID, for those who are let in and ask for it; it
+	// has to know whom they may reach. There is one such connection at a time for each of
+	// them and each ID. Nil: nobody is relayed.
+	Relay func(ctx context.Context, id string) (net.Conn, error)
+
 	// Roots is told, on a Client, which roots are trusted now, the newest first, after
 	// each welcome and when they change. By default they are not looked at.
 	Roots func([]*x509.Certificate)
@@ -76,6 +81,10 @@ type Target struct {
 	Addr string
 	// Want is who has to be there; zero: anybody in one of Config.Roles.
 	Want Identity
+	// Relays are those by way of whom to try if Addr does not answer, which needs Want;
+	// nil: nobody. It is asked each time. Who relays can neither read nor change what is
+	// said, and while it does, Addr is tried each 10 s.
+	Relays func() []Target
 }
 
 const (

@@ -171,6 +171,12 @@ func (d door) accepted(ctx context.Context, raw net.Conn, strange chan struct{})
 		defer at.give()
 		known()
 	}
+	if c.relays {
+		if err := at.relay(ctx, c); err != nil && ctx.Err() == nil {
+			refuse(err)
+		}
+		return
+	}
 	if up, err := at.run(ctx, c); !up && err != nil && ctx.Err() == nil {
 		refuse(err)
 	}
@@ -181,6 +187,7 @@ func (d door) shake(ctx context.Context, c *conn) error {
 	if err := d[0].shake(ctx, c); err != nil {
 		return err
 	}
+	c.relays = c.ConnectionState().ServerName == relayName
 	c.joins = d.joiner() != nil && c.ConnectionState().ServerName == JoinName
 	return nil
 }

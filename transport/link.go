@@ -10,6 +10,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -33,6 +34,7 @@ type conn struct {
 	usage    x509.ExtKeyUsage // what its certificate was used as
 	want     Identity
 	joins    bool // has no certificate, and wants one
+	relays   bool // what it says is for somebody else
 }
 
 func (c *conn) addr() string {
@@ -81,6 +83,7 @@ type ends struct {
 	// places has an entry for each link that was accepted and has not ended. Each end has
 	// its own: however many links gateways have, there is a place for a core.
 	places chan struct{}
+	relays relays
 }
 
 // take takes a place for a link that was accepted, and give gives it back.
@@ -165,6 +168,18 @@ func aside(err error, most time.Duration) time.Duration {
 
 func (e *ends) attempt(ctx context.Context, t Target) error {
 	raw, err := e.connect(ctx, t.Addr)
+	if err != nil && t.Relays != nil && ctx.Err() == nil {
+		var around error
+		if raw, around = e.around(ctx, t); raw == nil {
+			return errors.Join(err, around)
+		}
+		looking, stop := context.WithCancel(ctx)
+		var looks sync.WaitGroup
+		defer looks.Wait()
+		defer stop()
+		looks.Go(func() { e.straighten(looking, t, raw) })
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

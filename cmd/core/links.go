@@ -8,10 +8,12 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/cmd/internal/daemon"
 	"github.com/holdfastvpn/holdfast/gateway"
+	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/transport"
 	"github.com/holdfastvpn/holdfast/transport/authority"
 	"github.com/holdfastvpn/holdfast/transport/gatewayrpc"
@@ -75,6 +77,29 @@ type dialler struct {
 	deployment string
 
 	dialling map[gateway.ID]*dialled
+	known    atomic.Pointer[[]vpn.Gateway] // as told last
+}
+
+// around are the gateways that may relay to one, since they are its siblings: those
+// that serve one of its locations, too, and can be dialled.
+func (d *dialler) around(id gateway.ID) (out []transport.Target) {
+	all := *d.known.Load()
+	i := slices.IndexFunc(all, func(g vpn.Gateway) bool { return g.ID == id })
+	if i < 0 {
+		return nil
+	}
+	for _, g := range all {
+		shares := slices.ContainsFunc(g.Locations, func(at location.ID) bool { return slices.Contains(all[i].Locations, at) })
+		if g.ID != id && g.Address != "" && !g.Disabled && shares {
+			out = append(out, transport.Target{Addr: g.Address, Want: d.identity(g.ID)})
+		}
+	}
+	return out
+}
+
+// identity is who a gateway is on a link.
+func (d *dialler) identity(id gateway.ID) transport.Identity {
+	return transport.Identity{Deployment: d.deployment, Role: transport.Gateway, ID: string(id)}
 }
 
 type dialled struct {
@@ -88,6 +113,7 @@ func (d *dialler) run(ctx context.Context) error {
 	defer wg.Wait()
 	first := true
 	for all := range d.core.Gateways().Follow(ctx) {
+		d.known.Store(&all)
 		fresh := !first
 		first = false
 		want := map[gateway.ID]string{}
@@ -111,9 +137,9 @@ func (d *dialler) run(ctx context.Context) error {
 			wg.Go(func() {
 				defer cancel()
 				d.joined(ctx, address, fresh)
-				_ = d.server.Dial(ctx, transport.Target{Addr: address, Want: transport.Identity{
-					Deployment: d.deployment, Role: transport.Gateway, ID: string(id),
-				}})
+				_ = d.server.Dial(ctx, transport.Target{
+					Addr: address, Want: d.identity(id), Relays: func() []transport.Target { return d.around(id) },
+				})
 			})
 		}
 	}

@@ -32,7 +32,7 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 	return daemon.Run(
 		ctx, log,
 		fx.Supply(&c.options),
-		fx.Provide(openState, readPlace, newHolder, newKeep, newClient, newCores, newMemory, newProcess, newMesh, daemon.NewRegistry),
+		fx.Provide(openState, readPlace, newHolder, newKeep, newRelay, newClient, newCores, newMemory, newProcess, newMesh, daemon.NewRegistry),
 		fx.Invoke(serveLinks, serveProcess, serveSiblings, serveHealth),
 	)
 }
@@ -62,9 +62,9 @@ func newKeep(h *transport.Holder, dir *statedir.Dir, log *slog.Logger) *join.Kee
 	return &join.Keep{Holder: h, Save: dir.SaveCredentials, Log: log}
 }
 
-func newClient(h *transport.Holder, keep *join.Keep, log *slog.Logger) (*transport.Client, error) {
+func newClient(h *transport.Holder, keep *join.Keep, relay *relay, log *slog.Logger) (*transport.Client, error) {
 	client, err := transport.NewClient(transport.Config{
-		Holder: h, Roles: []transport.Role{transport.Core}, Roots: keep.Roots,
+		Holder: h, Roles: []transport.Role{transport.Core}, Roots: keep.Roots, Relay: relay.dial,
 		Software: "gateway " + daemon.Version(), Log: log,
 	})
 	if err == nil {
@@ -149,7 +149,8 @@ func interfaceName(prefix string, at gateway.LocationID) string {
 	return name[:min(len(name), nameMax)]
 }
 
-func serveProcess(p *gateway.Process, cores *cores, tasks *daemon.Tasks) {
+func serveProcess(p *gateway.Process, cores *cores, relay *relay, tasks *daemon.Tasks) {
+	relay.process.Store(p)
 	tasks.Go("cores", cores.follow)
 	tasks.Go("locations", p.Run)
 }

@@ -36,7 +36,21 @@ type machine struct {
 
 	power well          // while the machine has power
 	skew  time.Duration // of its clock, while that is right
+	wrong time.Duration // how far its clock is ahead, if it is not right
+	aware atomic.Int64  // the same, once its gateway has to know that it is ahead; else 0
 }
+
+// ahead is how far its clock is ahead, if its gateway has to know.
+func (m *machine) ahead() time.Duration { return time.Duration(m.aware.Load()) }
+
+// uptime is a clock that nobody sets.
+type uptime struct{ began time.Time }
+
+// Boot implements gateway.BootClock.
+func (uptime) Boot() string { return "only" }
+
+// Since implements gateway.BootClock.
+func (u uptime) Since() time.Duration { return time.Since(u.began) }
 
 func (m *machine) start() error {
 	w := m.w
@@ -46,8 +60,12 @@ func (m *machine) start() error {
 	if w.parts.Pool != nil {
 		plane = w.parts.Pool(m.name, plane)
 	}
+	m.host.SetClock(m.skew + m.wrong)
+	right := m.wrong == 0
 	proc, err := gateway.NewProcess(gateway.ProcessConfig{
-		ID: m.id, Plane: plane, Version: "1.0.0", Trace: m.trace, Keeper: keeper{m.disk, alive}, Now: m.host.Clock,
+		ID: m.id, Plane: plane, Version: "1.0.0", Trace: m.trace, Keeper: keeper{m.disk, alive}, Now: m.host.Clock, Boot: uptime{w.log.began},
+		Synced: func() bool { return right }, Guard: w.parts.Guard,
+
 		Open: func(_ context.Context, at gateway.LocationID) (gateway.Device, error) {
 			i := slices.Index(w.ids[:], location.ID(at))
 			if i < 0 {

@@ -45,6 +45,9 @@ func TestPlantedBugsOfTheDataPathAreFound(t *testing.T) {
 		"who is idle is dialled": {
 			sim.Parts{Talker: tireless}, []string{"P13: has said nothing"}, 60,
 		},
+		"a gateway kicks whatever its clock shows": {
+			sim.Parts{Guard: func(gateway.Clocks) error { return nil }}, []string{"P13: kicks with a clock"}, 60,
+		},
 		"a takeover kicks nobody": {
 			sim.Parts{Device: shy}, []string{"P13: is not back"}, 10,
 		},

@@ -24,6 +24,11 @@ const (
 	astray = 20 * time.Second
 	// waning is how long a kick's keepalive may be on.
 	waning = 3 * time.Second
+	// apart is by how much clocks that are right differ at most, and warned how long a
+	// gateway has to have talked with one whose clock is right to know that its own is
+	// not.
+	apart  = 500 * time.Millisecond
+	warned = 4 * time.Second
 	// idle is how long a client has to have said nothing not to be kicked.
 	idle = 190 * time.Second
 )
@@ -47,11 +52,31 @@ func (w *world) watch() {
 		for _, s := range m.seats {
 			v[s] = s.state()
 			w.waning(s, v[s], now)
+			switch {
+			case !v[s].Exists:
+				s.there = time.Time{}
+			case s.there.IsZero():
+				s.there = now
+			}
 		}
+	}
+	for _, m := range w.machines {
+		w.warn(m, now.Add(-warned))
 	}
 	for _, c := range w.clients {
 		w.follow(c, v, now)
 	}
+}
+
+// warn notes whether a gateway has to know that its clock is ahead.
+func (w *world) warn(m *machine, since time.Time) {
+	aware := time.Duration(0)
+	for _, o := range w.machines {
+		if o != m && o.wrong == 0 && w.hears(m, o, since) {
+			aware = max(0, m.wrong)
+		}
+	}
+	m.aware.Store(int64(aware))
 }
 
 // waning checks that no gateway's keepalive stays on.
@@ -74,7 +99,7 @@ func (w *world) follow(c *client, v view, now time.Time) {
 	switch place := c.Place(); {
 	case place == public(at):
 		c.drawn = false
-	case !c.drawn && w.held(at, place):
+	case !c.drawn && w.held(c, place):
 		w.log.violatef("P13", "%s was drawn to %v", c.name, place)
 		return
 	default:
@@ -123,7 +148,9 @@ func (w *world) follow(c *client, v view, now time.Time) {
 
 // held says whether a gateway is held to draw nobody away: its process runs and has had
 // time to let go of what it found, and its device does what it is told at once.
-func (w *world) held(at int, place netip.AddrPort) bool {
+// Whom nobody carries is better off there than nowhere.
+func (w *world) held(c *client, place netip.AddrPort) bool {
+	at := c.sub.at
 	const (
 		found  = 4 * time.Second
 		moment = time.Second // a kick may have been under way when the address went
@@ -134,8 +161,9 @@ func (w *world) held(at int, place netip.AddrPort) bool {
 			continue
 		}
 		s := m.seats[at]
+		has, _ := m.host.Has(floatingAddr(at))
 		prompt := s.well.before(now.Add(-idle)) || s.well.wrong == 0 && s.well.since.Equal(w.log.began)
-		return prompt && m.alive.Load() && m.well.before(now.Add(-found)) && now.Sub(w.lastMove(at)) >= moment
+		return prompt && c.carrier != nil && c.carrier != m && m.alive.Load() && m.well.before(now.Add(-found)) && (has || now.Sub(w.lastMove(at)) >= moment)
 	}
 	return true
 }
@@ -193,7 +221,7 @@ func (w *world) expect(at int, m *machine) {
 	w.count.Moves++
 	w.model.mu.Unlock()
 	s := m.seats[at]
-	if !m.well.before(since) || !s.well.before(since) || !m.alive.Load() {
+	if m.wrong != 0 || !m.well.before(since) || !s.serves(since) || !m.alive.Load() {
 		return
 	}
 	have := view{s: s.state()}
@@ -207,12 +235,17 @@ func (w *world) expect(at int, m *machine) {
 		switch {
 		case c.sub.at != at || c.each != asks || !heard || !there || c.carrier == nil || c.carrier == m,
 			c.since.After(since) || c.good.IsZero() && now.Sub(c.since) < settled,
-			c.drawn, !w.heard(m, c.carrier, since), c.host.LostSince(since) || c.strange.After(since):
+			c.drawn, c.Refuses() > apart, !w.heard(m, c.carrier, since), !c.carrier.seats[at].serves(since), c.host.LostSince(since) || c.strange.After(since):
 			continue
 		}
 		rows := len(w.story(c.sub))
 		w.later(soon+2*c.delay, func() { w.taken(at, m, c, now, rows) })
 	}
+}
+
+// serves says whether it has been well and had an interface since an instant.
+func (s *seat) serves(since time.Time) bool {
+	return s.well.before(since) && !s.there.IsZero() && !s.there.After(since)
 }
 
 // heard is as hears, up to the moment when the other one may have died.
@@ -280,6 +313,9 @@ func (s *seat) kicks(c *client) {
 	s.w.model.mu.Lock()
 	s.w.count.Kicks++
 	s.w.model.mu.Unlock()
+	if wrong := s.m.ahead(); wrong > 0 {
+		s.w.log.violatef("P13", "%s kicks with a clock that is %v ahead, as others told it", s.m.name, wrong)
+	}
 	if c != nil && time.Since(c.Said()) > idle {
 		s.w.log.violatef("P13", "%s dials %s, which has said nothing for %v", s.m.name, c.name, time.Since(c.Said()).Round(time.Second))
 	}

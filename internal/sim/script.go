@@ -170,6 +170,7 @@ func (w *world) restart(d dice) {
 		w.dark(d, m)
 		m.stop(true, kind == 1)
 		m.reboot()
+		w.misset(d, m)
 	case 3, 4, 5:
 		for _, s := range m.seats {
 			s.arm(d.IntN(5))

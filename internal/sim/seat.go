@@ -34,6 +34,7 @@ type seat struct {
 	told   bool // the process heard of a core since it started
 	well   well
 
+	there time.Time                  // since when there is an interface; zero: there is none; the driver's alone
 	keeps map[wgkey.Public]time.Time // since when a keepalive is on; the driver's alone
 }
 

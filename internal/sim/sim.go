@@ -29,7 +29,8 @@ type Parts struct {
 	Pool   func(gateway string, p gateway.ControlPlane) gateway.ControlPlane
 	Device func(gateway string, d gateway.Device) gateway.Device
 	Talker func(gateway string, t gateway.Talker) gateway.Talker
-	Early  time.Duration // so long before a machine has an address its gateway is told of it
+	Guard  func(gateway.Clocks) error // of all gateways
+	Early  time.Duration              // so long before a machine has an address its gateway is told of it
 }
 
 // Result is what came of a history.
@@ -53,6 +54,7 @@ type Count struct {
 	Taken                   int // clients that had to be back at once after one
 	Reached                 int // looks at clients that had to have answers
 	Kicks                   int // that gateways gave
+	Skewed                  int // machines that were started with a wrong clock
 }
 
 // Violation is a promise that was broken.

@@ -219,6 +219,19 @@ func (w *world) dark(d dice, m *machine) {
 	}
 }
 
+// misset has a machine that boots come back with a clock that is ahead, or more ahead
+// than it was. No clock goes back: a process is told from those before it by the clock.
+func (w *world) misset(d dice, m *machine) {
+	off := d.between(2*time.Second, 2*time.Minute)
+	if d.one(3) {
+		m.wrong += off
+		w.log.notef("%s is to have a clock that is %v ahead", m.name, m.wrong.Round(time.Millisecond))
+		w.model.mu.Lock()
+		w.count.Skewed++
+		w.model.mu.Unlock()
+	}
+}
+
 // light gives it back.
 func (w *world) light(m *machine) {
 	m.power.better(w.log.now())

@@ -199,3 +199,10 @@ func (c *Client) Handshake() time.Time {
 	defer c.lock()()
 	return c.p.confirmed
 }
+
+// Refuses returns how far from now the stamp of an initiation has to be that the client
+// accepts: more than 0 if it has accepted one from the future.
+func (c *Client) Refuses() time.Duration {
+	defer c.lock()()
+	return time.Until(time.Unix(0, c.p.newest))
+}

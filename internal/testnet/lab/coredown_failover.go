@@ -37,7 +37,7 @@ func (r *Run) away() time.Duration {
 	if r.Clock == clockWall {
 		return 10 * time.Second
 	}
-	return 2 * time.Minute
+	return time.Minute
 }
 
 func playCoreDownFailover(ctx context.Context, p *plant) error {

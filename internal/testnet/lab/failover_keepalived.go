@@ -59,6 +59,7 @@ func failoverNAT() Scenario {
 		Promises:   []string{"P13"},
 		Limit:      90 * time.Second,
 		Keepalived: true,
+		Judge:      judgeTakeovers,
 		Play: func(ctx context.Context, r *Run) error {
 			return fronted(ctx, r, setting{plain: r.Backend == wgdevice.Kernel}, playLost)
 		},
@@ -73,6 +74,7 @@ func failoverIPv6() Scenario {
 		Promises:   []string{"P13"},
 		Limit:      90 * time.Second,
 		Keepalived: true,
+		Judge:      judgeTakeovers,
 		Play: func(ctx context.Context, r *Run) error {
 			return fronted(ctx, r, setting{open: true, plain: r.Backend == wgdevice.Kernel, six: true}, playLost)
 		},

@@ -63,7 +63,7 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
 	o.line.flags(f)
 	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
-	f.IntVar(&o.crowd, "crowd", 200, "`N` clients talk where there are many, and a quarter as many are idle")
+	f.IntVar(&o.crowd, "crowd", 100, "`N` clients talk where there are many, and a quarter as many are idle")
 	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: lab [flags] [SCENARIO…]\n\nWithout a scenario, all are played. Flags:\n")

@@ -61,7 +61,7 @@ func scenarios() []Scenario {
 		tcpThroughFailover(), innerInitiated(),
 		clockSkew(), replayInitiation(), keyWithoutPSK(), flappingHash(),
 		failoverMany(),
-		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), revokedGateway(), rotate(), slowGateway(),
+		joinScenario(), coreDown(), gatewayKilled(), reboot(), halfOpen(), throughSibling(), revokedGateway(), rotate(), slowGateway(),
 		lostHints(), twoLocations(),
 	}
 }
