@@ -171,6 +171,7 @@ func (c *Carrying) Shift(by time.Duration) {
 			shift(&p.seen[i].Handshake, by)
 		}
 		shift(&p.since, by)
+		shift(&p.spoke, by)
 	}
 }
 

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"reflect"
 	"testing"
 	"time"
 
@@ -61,4 +62,23 @@ func TestAFullNoteConfirms(t *testing.T) {
 	}, all)
 	require.Equal(t, now, s.carry.peers[here].since, "since when it carries was forgotten")
 	require.NotContains(t, s.carry.peers, left)
+}
+
+// Every instant that is known of a peer moves with a clock that is set: one that is new
+// fails here until it does.
+func TestEveryInstantOfCarryingIsShifted(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	c := NewCarrying("gw1")
+	c.peers[wgkey.Public{1}] = &carried{seen: []Sighting{{Heard: now, Handshake: now}}, since: now, spoke: now}
+	c.Shift(time.Hour)
+	p := c.peers[wgkey.Public{1}]
+	shifted := now.Add(time.Hour)
+	require.Equal(t, &carried{seen: []Sighting{{Heard: shifted, Handshake: shifted}}, since: shifted, spoke: shifted}, p)
+	for _, v := range []reflect.Value{reflect.ValueOf(*p), reflect.ValueOf(p.seen[0])} {
+		for f := range v.Type().Fields() {
+			if f.Type == reflect.TypeFor[time.Time]() {
+				require.False(t, v.FieldByIndex(f.Index).IsZero(), "set %s.%s here, and shift it", v.Type(), f.Name)
+			}
+		}
+	}
 }
