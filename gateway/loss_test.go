@@ -177,7 +177,10 @@ func TestSurvivorsTakeOverWhomABalancerGivesThem(t *testing.T) {
 			require.LessOrEqual(t, n, 200, "gateway %d", i+1)
 			total += n
 		}
-		require.LessOrEqual(t, total, 350, "who is carried by another one is left to it")
+		// Each of a client's survivors tries for one turn before the next one does, which
+		// is twice or three times: 1, up to 4 or up to 8 handshakes, as its balancer has
+		// it. If nobody left anybody to others, it would be four each.
+		require.LessOrEqual(t, total, 100*(1+4+8)/3, "who is carried by another one is left to it")
 		for _, h := range s.houses[1:] {
 			h.converged()
 		}

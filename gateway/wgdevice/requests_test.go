@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -36,18 +37,34 @@ func testLittleIsAskedFor(t *testing.T, _ *testnet.Host, _ wgdevice.Config) {
 	var have []netip.Addr
 	tap := tapNetlink(t, gw)
 	for i, a := range want.Interface.Floating {
-		have = append(have, a)
-		tap.requests(t)
-		require.NoError(t, move(gw, "eth0", a, true))
-		began := time.Now()
-		waitOwned(t, told, have...)
-		require.NoError(t, d.Apply(t.Context(), kick))
-		took := time.Since(began)
-		asked := tap.requests(t)
-		t.Logf("%s: %v, %v", a, took, asked)
-		if vm.Inside() == vm.Virtual {
-			require.Less(t, took, 5*time.Millisecond)
+		now := append(slices.Clone(have), a)
+		asked, least := map[uint16]int(nil), 0
+		// What the system says of one address may come in two parts, and then there are
+		// two looks: the best of some moves counts.
+		for range 4 {
+			require.Eventually(t, func() bool { return len(tap.requests(t)) == 0 }, patience, 100*time.Millisecond)
+			require.NoError(t, move(gw, "eth0", a, true))
+			began := time.Now()
+			waitOwned(t, told, now...)
+			require.NoError(t, d.Apply(t.Context(), kick))
+			took := time.Since(began)
+			once, total := tap.requests(t), 0
+			for _, n := range once {
+				total += n
+			}
+			t.Logf("%s: %v, %v", a, took, once)
+			if vm.Inside() == vm.Virtual {
+				require.Less(t, took, 5*time.Millisecond)
+			}
+			if asked == nil || total < least {
+				asked, least = once, total
+			}
+			require.NoError(t, move(gw, "eth0", a, false))
+			waitOwned(t, told, have...)
 		}
+		have = now
+		require.NoError(t, move(gw, "eth0", a, true))
+		waitOwned(t, told, have...)
 		// One look at links and addresses, our tables, main of the families that have
 		// an address, copies of its routes (with IPv6 the link-local one, too), the
 		// mark, and the two words of a kick, for which the interface is looked for
