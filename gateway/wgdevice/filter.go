@@ -198,6 +198,7 @@ func chains(t *nftables.Table, p policy) []*nftables.Chain {
 		after := *nftables.ChainPriorityNATSource + 1
 		out = append(out,
 			base(chainInner, nftables.ChainTypeFilter, nftables.ChainHookInput, nftables.ChainPriorityFilter),
+			base(chainStray, nftables.ChainTypeFilter, nftables.ChainHookForward, nftables.ChainPriorityFilter),
 			&nftables.Chain{Name: chainUnknown, Table: t},
 			base(chainLoose, nftables.ChainTypeFilter, nftables.ChainHookPostrouting, &after))
 	}

@@ -14,6 +14,7 @@ import (
 // Chains and comments of what has to do with addresses that move on the inner side.
 const (
 	chainInner   = "inner"       // of what arrives for one of them
+	chainStray   = "inner-stray" // of what is on its way to one that is elsewhere
 	chainUnknown = "inner-new"   // of that, what belongs to nothing known
 	chainLoose   = "inner-loose" // of what leaves, what no connection can be made of
 
@@ -92,6 +93,14 @@ func inner(name string, p policy) []rule {
 	add(chainInner, commentPeers, in, accept())
 	for _, a := range p.inner {
 		add(chainInner, commentInner+a.String(), within(netip.PrefixFrom(a, a.BitLen()), destination),
+			state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, false), jump(chainUnknown))
+	}
+
+	// Neighbours may send here what is for an address that has just left. Passed on, it
+	// would be remembered, and be in the way when the address comes back.
+	add(chainStray, commentPeers, in, accept())
+	for _, a := range p.inner {
+		add(chainStray, a.String()+" is elsewhere", within(netip.PrefixFrom(a, a.BitLen()), destination),
 			state(expr.CtStateBitESTABLISHED|expr.CtStateBitRELATED, false), jump(chainUnknown))
 	}
 
