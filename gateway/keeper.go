@@ -30,8 +30,8 @@ type Kept struct {
 	// Config is what was told. With a zero Interface the location has ended, or
 	// was about to be ended, on this gateway.
 	Config Config
-	// Siblings are who else served the location, in order of ID; nil: nobody, or
-	// that was not kept.
+	// Siblings are who else served the location, in order of ID, none of them Missing,
+	// since that is of the moment; nil: nobody, or that was not kept.
 	Siblings []Sibling
 	// Heard is when the control plane gave its last sign of life, by this
 	// machine's clock, to within an hour.

@@ -86,6 +86,9 @@ func keepsAll(tb testing.TB, k gateway.Keeper, again func() gateway.Keeper) {
 	full := gateway.Kept{Location: "b", Config: filled[gateway.Config](tb, new(int)), Heard: heard(1)}
 	full.Config = full.Config.Canonical()
 	full.Siblings = filled[[]gateway.Sibling](tb, new(int))
+	for i := range full.Siblings {
+		full.Siblings[i].Missing = false // by the contract
+	}
 	ended := gateway.Kept{Location: "c", Config: gateway.Config{Revision: gateway.Revision{Epoch: 1, Number: 2}}, Heard: heard(2)}
 	require.NoError(tb, k.Keep(tb.Context(), full))
 	require.NoError(tb, k.Keep(tb.Context(), ended))

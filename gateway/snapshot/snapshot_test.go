@@ -96,6 +96,9 @@ func TestEveryFieldIsKept(t *testing.T) {
 		reflect.ValueOf(k.Config), reflect.ValueOf(*i), reflect.ValueOf(*p), reflect.ValueOf(k.Config.Revision), reflect.ValueOf(k.Siblings[0]),
 	} {
 		for f := range v.Type().Fields() {
+			if v.Type() == reflect.TypeFor[gateway.Sibling]() && f.Name == "Missing" {
+				continue // it is of the moment: see gateway.Kept
+			}
 			require.False(t, v.FieldByIndex(f.Index).IsZero(), "set %s.%s here, and keep it: encode and decode, and a new version", v.Type(), f.Name)
 		}
 	}
