@@ -96,7 +96,7 @@ func TestRowsAreStoredUnderStableNames(t *testing.T) {
 		"id": "loc", "rev": 1, "name": "head office",
 		"networks": ["10.1.0.0/16", "fd01::/64"], "gateway": ["10.1.0.9", "fd01::9"],
 		"reserved": ["10.1.255.0/24", "fd01::ff00/120"], "allow_overlap": true,
-		"host": "vpn.example.org", "floating": ["198.51.100.9", "2001:db8:f::9"], "port": 65535, "mtu": 9000, "mark": 4294967295, "inner": "routed",
+		"host": "vpn.example.org", "floating": ["198.51.100.9", "2001:db8:f::9"], "port": 65535, "mtu": 9000, "mark": 4294967294, "inner": "routed",
 		"inner_floating": ["172.16.60.9", "fd60::9"],
 		"destinations": ["10.60.0.0/16", "fd60::/48"], "isolated": true,
 		"dns": ["10.1.0.9", "fd01::9"], "search": ["corp.example.org", "example.org"],
