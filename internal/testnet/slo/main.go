@@ -20,6 +20,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
@@ -131,6 +132,9 @@ func run(args []string, stdout, stderr io.Writer) int {
 	report.judge()
 	for _, j := range report.Objectives {
 		fmt.Fprintln(stdout, j.line())
+	}
+	for _, name := range slices.Sorted(maps.Keys(report.Outages)) {
+		fmt.Fprintf(stdout, "plain WireGuard's outage is %g times that of %s\n", report.Outages[name], name)
 	}
 	if err := report.write(o.file); err != nil {
 		fmt.Fprintf(stderr, "slo: %v\n", err)

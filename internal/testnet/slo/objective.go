@@ -4,6 +4,7 @@ package main
 
 import (
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -11,7 +12,7 @@ import (
 const (
 	detection = "detection_ms" // from the loss to the address on the survivor
 	takeover  = "takeover_ms"  // from then to the first reply to a packet sent since the loss
-	outage    = "outage_ms"    // the longest silence
+	outage    = "outage_ms"    // from the loss to that reply
 )
 
 // Report is the file.
@@ -23,6 +24,9 @@ type Report struct {
 	OK         bool        `json:"ok"` // all objectives are met
 	Objectives []Objective `json:"objectives"`
 	Series     []Measured  `json:"series"`
+	// Outages are how many times longer the median outage of plain WireGuard is than
+	// ours, detection included, by series; only those by the same clock are compared.
+	Outages map[string]float64 `json:"vanilla_outage_ratio,omitempty"`
 }
 
 // Objective is one promise about time, and what was measured of it.
@@ -86,6 +90,7 @@ func (r *Report) judge() {
 	if r.asked("vanilla") && r.asked("failover") {
 		r.Objectives = append(r.Objectives, r.compare())
 	}
+	r.Outages = r.outages()
 	r.OK = true
 	for _, m := range r.Series {
 		r.OK = r.OK && m.OK
@@ -137,4 +142,17 @@ func (r *Report) compare() Objective {
 		o.OK = o.Got >= o.Want
 	}
 	return o
+}
+
+// outages compares the outages of all series with that of plain WireGuard.
+func (r *Report) outages() map[string]float64 {
+	plain, ok := r.find("vanilla")
+	was := plain.Figures[outage].P50
+	out := map[string]float64{}
+	for _, m := range r.Series {
+		if is := m.Figures[outage].P50; ok && m.OK && m.Clock == plain.Clock && m.Name != plain.Name && is > 0 {
+			out[m.Name] = math.Round(was/is*10) / 10
+		}
+	}
+	return out
 }

@@ -96,6 +96,11 @@ func TestRatioToVanilla(t *testing.T) {
 	r.judge()
 	last := r.Objectives[len(r.Objectives)-1]
 	require.InDelta(t, 750, last.Got, 0)
+	require.InDelta(t, 30, r.Outages["failover"], 0)
+	require.NotContains(t, r.Outages, "vanilla")
+	r.change("failover", func(m *Measured) { m.Clock = "wall" })
+	r.judge()
+	require.NotContains(t, r.Outages, "failover", "two clocks in one figure")
 }
 
 // Only what was asked for is judged.
