@@ -31,8 +31,9 @@
 //     story.
 //   - P10: no two devices get one address or one key.
 //   - P13: a client that talks, and of which the gateway has heard that gets the address,
-//     is back within 1 s, unless its packets were lost; any client that asks has an
-//     answer again within WireGuard's own 15 s and a retry, once it can be had; nobody
+//     is back within 1 s, unless its packets were lost or the gateway's process died
+//     meanwhile; any client that asks has an answer again within WireGuard's own 15 s
+//     and a retry, once it can be had; nobody
 //     is drawn to another address than the one that it was told; who has said nothing
 //     for 190 s is not dialled; no gateway's keepalive stays on; and some time after a
 //     client came to a gateway no other one knows where it is.
