@@ -259,6 +259,7 @@ func (w *world) taken(at int, m *machine, c *client, began time.Time, rows int) 
 	all, gets := w.holders(at)
 	s := m.seats[at]
 	if len(all) != 1 || gets != m || !w.lastMove(at).Equal(began) || rows != len(w.story(c.sub)) || c.host.LostSince(began) ||
+		!m.alive.Load() || // it died in the change that kicks: a process that is gone takes nobody over
 		!m.well.before(began) || !s.well.before(began) || !m.power.before(began) || c.strange.After(began) {
 		return
 	}
