@@ -62,7 +62,7 @@ func (r *Reconciler) mayKick(ctx context.Context, take *Takeover) bool {
 		r.mu.Lock()
 		owned := slices.Clone(r.owned)
 		r.mu.Unlock()
-		take.resume(r.targets(r.steadied(), owned))
+		take.resume(r.targets(r.steadied(), r.sib.without(owned)))
 		return true
 	case take.held.IsZero():
 		r.refused.Add(1)

@@ -113,22 +113,21 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	case !slices.ContainsFunc(now, func(a netip.Addr) bool { return !slices.Contains(before, a) }):
 		return take
 	}
-	return r.gain(ctx, take, now, false)
+	return r.gain(ctx, take, r.sib.without(now), false)
 }
 
-// inherit takes over whom a sibling leaves behind that had an address of this machine,
-// too, and has let go of it: no address comes here then that would tell.
+// inherit takes over whom a sibling leaves behind that has no address any more, or never
+// had one, while this machine has: no address comes here then that would tell.
 func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
 	r.mu.Lock()
 	now := slices.Clone(r.owned)
 	r.mu.Unlock()
-	return r.gain(ctx, take, now, true)
+	return r.gain(ctx, take, r.sib.with(now), true)
 }
 
-// gain takes over whom the siblings cannot reach any more, now that this machine has
-// these addresses.
-func (r *Reconciler) gain(ctx context.Context, take *Takeover, now []netip.Addr, look bool) *Takeover {
-	targets := r.targets(r.steadied(), now)
+// gain takes over the clients of the siblings for which from is true.
+func (r *Reconciler) gain(ctx context.Context, take *Takeover, from func(ID, netip.AddrPort) bool, look bool) *Takeover {
+	targets := r.targets(r.steadied(), from)
 	if len(targets) == 0 {
 		return take
 	}
@@ -238,10 +237,10 @@ func (s *siblings) tried(p Plan, now time.Time) {
 	s.carry.Tried(p, now)
 }
 
-func (r *Reconciler) targets(now time.Time, owned []netip.Addr) []Target {
+func (r *Reconciler) targets(now time.Time, from func(ID, netip.AddrPort) bool) []Target {
 	r.sib.mu.Lock()
 	defer r.sib.mu.Unlock()
-	return r.sib.carry.Targets(now, r.sib.without(owned))
+	return r.sib.carry.Targets(now, from)
 }
 
 // stray forgets, now and then, whom other gateways carry.

@@ -36,6 +36,15 @@ type sibling struct {
 	talk  *conversation // nil: there is none
 	last  Note          // without Seen
 	clock heardClock
+
+	spoken int // how many Notes it has said, of the first two
+}
+
+// sheds says whether the sibling has let go of an address with a Note, or has none, as it
+// says for the second time: the first time it may not have looked yet.
+func (s *sibling) sheds(n Note) bool {
+	return s.spoken == 1 && len(n.Owns) == 0 ||
+		slices.ContainsFunc(s.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) })
 }
 
 // conversation is one that goes on, or is about to be over.
@@ -104,10 +113,11 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 		s.carry.Note(now, n.Seen...)
 	}
 	n.Seen = nil
-	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
+	if one.sheds(n) {
 		s.shed.set()
 	}
 	one.last = n
+	one.spoken = min(one.spoken+1, 2)
 	one.hear(n, time.Now())
 	if !n.Clock.Wall.IsZero() {
 		one.clock = hearClock(n.Clock, now, up)
@@ -181,6 +191,16 @@ func (s *siblings) without(owned []netip.Addr) func(ID, netip.AddrPort) bool {
 		return one != nil && slices.ContainsFunc(owned, family) && !slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool {
 			return family(a) && !slices.Contains(owned, a)
 		})
+	}
+}
+
+// with says which siblings have no address left at which a client at a place could reach
+// them, while this machine has these. One that shares an address with it goes on.
+func (s *siblings) with(owned []netip.Addr) func(ID, netip.AddrPort) bool {
+	return func(id ID, place netip.AddrPort) bool {
+		one := s.known[id]
+		family := func(a netip.Addr) bool { return a.Is4() == place.Addr().Is4() }
+		return one != nil && slices.ContainsFunc(owned, family) && !slices.ContainsFunc(one.last.Owns, family)
 	}
 }
 
