@@ -244,3 +244,13 @@ func TestSiblingsAgreeWithoutACore(t *testing.T) {
 		require.Equal(t, []int{0, 0}, s.kicks, "who is alone cannot know who is lost")
 	})
 }
+
+// Of those who have one address, one lets go of it: the others have theirs still.
+func TestWhoSharesAnAddressIsLeftAlone(t *testing.T) {
+	onSquare(t, 3, 20, func(t *testing.T, s *square) {
+		s.houses[2].owns <- nil
+		s.houses[0].after(10 * time.Second)
+		require.Equal(t, []int{0, 0, 0}, s.kicks)
+		require.Equal(t, 20, s.sessions(0))
+	})
+}
