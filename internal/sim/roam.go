@@ -147,8 +147,9 @@ func (w *world) follow(c *client, v view, now time.Time) {
 }
 
 // held says whether a gateway is held to draw nobody away: its process runs and has had
-// time to let go of what it found, and its device does what it is told at once.
-// Whom nobody carries is better off there than nowhere.
+// time to let go of what it found, and its device does what it is told at once. Whom
+// nobody carries is better off there than nowhere, and so is whom one carries whose
+// process says nothing.
 func (w *world) held(c *client, place netip.AddrPort) bool {
 	at := c.sub.at
 	const (
@@ -163,7 +164,7 @@ func (w *world) held(c *client, place netip.AddrPort) bool {
 		s := m.seats[at]
 		has, _ := m.host.Has(floatingAddr(at))
 		prompt := s.well.before(now.Add(-idle)) || s.well.wrong == 0 && s.well.since.Equal(w.log.began)
-		return prompt && c.carrier != nil && c.carrier != m && m.alive.Load() && m.well.before(now.Add(-found)) && (has || now.Sub(w.lastMove(at)) >= moment)
+		return prompt && c.carrier != nil && c.carrier != m && now.Sub(c.since) >= found && w.hears(m, c.carrier, now.Add(-found)) && m.alive.Load() && m.well.before(now.Add(-found)) && (has || now.Sub(w.lastMove(at)) >= moment)
 	}
 	return true
 }
