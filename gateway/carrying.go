@@ -192,9 +192,10 @@ func (c *Carrying) Keep(keep func(wgkey.Public) bool) {
 // another gateway carries a peer and heard of it later.
 func (c *Carrying) Away(away bool) { c.away = away }
 
-// Tried says that this gateway does the steps of a plan now: who is kicked is being taken
-// over, so that another one has to have carried it for 5 s from now on for Stray to
-// count; what is under way to an answer would be lost.
+// Tried says that this gateway has done the steps of a plan, now: who is kicked is being
+// taken over, so that another one has to have carried it for 5 s from now on for Stray to
+// count; what is under way to an answer would be lost. Say it when they are done: that may
+// take longer than 5 s.
 func (c *Carrying) Tried(p Plan, now time.Time) {
 	for _, s := range p {
 		if o := c.peers[s.Peer.Key]; s.Verb == Kick && o != nil && !o.since.IsZero() {

@@ -192,10 +192,11 @@ func (r *Reconciler) takeOver(ctx context.Context, take *Takeover, look bool) *T
 		}
 		if want, ok := r.want(); ok {
 			plan := take.Round(want, &r.dev.have, r.c.Now())
-			r.sib.tried(plan, r.steadied())
 			for _, part := range inParts(plan) {
 				r.do(ctx, part)
+				r.sib.tried(part, r.steadied())
 			}
+			take.Tried(r.c.Now())
 		}
 	})
 	if !take.Over() {
@@ -230,7 +231,7 @@ func (s *siblings) away(is bool) {
 	s.carry.Away(is)
 }
 
-// tried has those wait to be let go of whom a plan kicks.
+// tried has those wait to be let go of whom a plan has kicked.
 func (s *siblings) tried(p Plan, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

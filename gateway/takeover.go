@@ -36,8 +36,8 @@ const kernel = "kernel"
 // Takeover starts handshakes with peers that another gateway has carried, so that
 // unmodified clients come over within one round trip instead of the 15 s that they
 // take to notice by themselves (KEEPALIVE_TIMEOUT + REKEY_TIMEOUT). It decides
-// only; whoever acts calls Round, applies the Plan, and comes back with what the
-// device has then, until it is over. To break off is to stop calling.
+// only; whoever acts calls Round, applies the Plan, calls Tried, and comes back with what
+// the device has then, until it is over. To break off is to stop calling.
 //
 // It is not safe for concurrent use.
 type Takeover struct {
@@ -47,6 +47,7 @@ type Takeover struct {
 	up      int
 	left    int
 	held    time.Time // since when the clock is not fit for it; zero: it is
+	round   time.Time // when Round was called last
 }
 
 // flight is a peer that is being tried.
@@ -105,6 +106,17 @@ func (t *Takeover) Due(now time.Time) bool {
 	return len(t.waiting)+len(t.flying) > 0 || slices.ContainsFunc(t.silent, func(m mute) bool { return m.due(now) })
 }
 
+// Tried says that what Round returned last was done, now: answers can come only since
+// then, and doing it may have taken longer than they are waited for. Without it they are
+// waited for from when Round was called.
+func (t *Takeover) Tried(now time.Time) {
+	for i := range t.flying {
+		if f := &t.flying[i]; f.began.Equal(t.round) && now.After(f.began) {
+			f.began = now
+		}
+	}
+}
+
 // Round returns what to do now: whom to try, given what the device is to be and
 // what it has. A peer that is not in want is left out, as is one that has come by
 // itself. Peers that the device has a session of, and those that are tried again, are
@@ -112,6 +124,7 @@ func (t *Takeover) Due(now time.Time) bool {
 // in user space, where that costs next to nothing. Who has answered and says nothing is
 // kicked only, and so spoken to.
 func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
+	t.round = now
 	var again []flight
 	busy, busyAgain := 0, 0 // handshakes under way, and those of them that are not the first
 	count := func(f flight, by int) {
