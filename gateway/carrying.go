@@ -45,6 +45,7 @@ type carried struct {
 	looked bool              // Stray has seen it
 	rx     uint64            // as it was then
 	spoke  time.Time         // when Stray saw that it had grown
+	lost   bool              // the session that this gateway saw last is gone here: see Lost
 }
 
 // grown says whether something came of the peer within the last 2 s, be it no more than
@@ -70,6 +71,9 @@ func (c *Carrying) Note(now time.Time, seen ...Sighting) {
 		if p == nil {
 			p = &carried{}
 			c.peers[s.Key] = p
+		}
+		if s.By == c.by && s.Handshake.After(p.own(c.by).Handshake) {
+			p.lost = false
 		}
 		if i := slices.IndexFunc(p.seen, func(o Sighting) bool { return o.By == s.By }); i >= 0 {
 			p.seen[i] = s
@@ -204,6 +208,15 @@ func (c *Carrying) Tried(p Plan, now time.Time) {
 	}
 }
 
+// Lost says that this gateway has no session with a peer any more, since it removed it:
+// until there is a newer handshake it may be the last one to have carried the peer, and
+// has to take it over like one of another gateway.
+func (c *Carrying) Lost(key wgkey.Public) {
+	if p := c.peers[key]; p != nil {
+		p.lost = true
+	}
+}
+
 // Stray returns, in key order, the peers of which this gateway has a session, or
 // knows a place, although another one carries them: it has done so for 5 s (see Away),
 // and was the last to hear of them, by 2 s; nor has anything come of them since Stray
@@ -243,12 +256,13 @@ type Target struct {
 
 // Targets returns whom to take over now, those heard last first: the peers that were
 // heard within the last 180 s, where it is known where they are, and from is true for
-// the gateway that carries them and the place where they are.
+// the gateway that carries them and the place where they are. Of those that this gateway
+// carries it is asked only if their sessions are gone: see Lost.
 func (c *Carrying) Targets(now time.Time, from func(ID, netip.AddrPort) bool) []Target {
 	var out []Target
 	for key, p := range c.peers {
 		s, ok := p.carrier()
-		if !ok || s.By == c.by || !p.places[0].IsValid() || !from(s.By, p.places[0]) {
+		if !ok || s.By == c.by && !p.lost || !p.places[0].IsValid() || !from(s.By, p.places[0]) {
 			continue
 		}
 		if heard := p.heard(); now.Sub(heard) < alive {

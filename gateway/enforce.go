@@ -257,6 +257,9 @@ func (r *Reconciler) apply(ctx context.Context, want Config, p Plan) error {
 }
 
 func (r *Reconciler) removed(key wgkey.Public) {
+	r.sib.mu.Lock()
+	r.sib.carry.Lost(key)
+	r.sib.mu.Unlock()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.activity.Removed(key)

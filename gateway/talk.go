@@ -170,11 +170,14 @@ func (s *siblings) only(list []Sibling, now time.Time) {
 
 // without says which siblings have nothing left, now that this machine has owned, at
 // which a client at a place could reach them: they said that they own no other address
-// of its family.
+// of its family. Of this gateway itself it says whether clients can reach it.
 func (s *siblings) without(owned []netip.Addr) func(ID, netip.AddrPort) bool {
 	return func(id ID, place netip.AddrPort) bool {
 		one := s.known[id]
 		family := func(a netip.Addr) bool { return a.Is4() == place.Addr().Is4() }
+		if id == s.carry.by {
+			return slices.ContainsFunc(owned, family)
+		}
 		return one != nil && slices.ContainsFunc(owned, family) && !slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool {
 			return family(a) && !slices.Contains(owned, a)
 		})
