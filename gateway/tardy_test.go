@@ -21,8 +21,14 @@ type tardy struct {
 
 // Apply implements gateway.Device.
 func (d tardy) Apply(ctx context.Context, p gateway.Plan) error {
-	time.Sleep(time.Duration(d.takes.Load()))
-	return d.owner.Apply(ctx, p)
+	done := time.NewTimer(time.Duration(d.takes.Load()))
+	defer done.Stop()
+	select {
+	case <-done.C:
+		return d.owner.Apply(ctx, p)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Whoever was kicked is waited for since he was, however long that took: he is neither
@@ -45,8 +51,8 @@ func TestATakeoverOnADeviceThatTakesItsTime(t *testing.T) {
 		s.houses[0].after(time.Minute)
 		require.Equal(t, 10, strings.Count(s.houses[1].steps.take(), "kick "))
 	}, func(i int, c *gateway.ReconcilerConfig) {
-		if i == 1 {
-			c.Device = tardy{c.Device.(owner), &takes}
+		if inner, is := c.Device.(owner); is && i == 1 {
+			c.Device = tardy{inner, &takes}
 		}
 	})
 }
