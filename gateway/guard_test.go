@@ -237,7 +237,6 @@ func TestAClockThatIsAheadDoesHarm(t *testing.T) {
 func TestAClockThatIsSetMovesNobody(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		onStreet(t, 6, func(t *testing.T, s *street) {
-			s.houses[0].after(3 * time.Second) // or who has the address would take all at once
 			mine := func(i int) []gateway.Peer { return s.all()[3*i : 3*i+3] } // by a balancer's hand
 			for i := range s.houses {
 				for _, p := range mine(i) {

@@ -116,8 +116,8 @@ func (r *Reconciler) own(ctx context.Context, take *Takeover, now []netip.Addr) 
 	return r.gain(ctx, take, r.sib.without(now), false)
 }
 
-// inherit takes over whom a sibling leaves behind that has no address any more, or never
-// had one, while this machine has: no address comes here then that would tell.
+// inherit takes over whom a sibling leaves behind that had an address, as this machine
+// has, and has let go of it: no address comes here then that would tell.
 func (r *Reconciler) inherit(ctx context.Context, take *Takeover) *Takeover {
 	r.mu.Lock()
 	now := slices.Clone(r.owned)

@@ -36,15 +36,6 @@ type sibling struct {
 	talk  *conversation // nil: there is none
 	last  Note          // without Seen
 	clock heardClock
-
-	spoken int // how many Notes it has said, of the first two
-}
-
-// sheds says whether the sibling has let go of an address with a Note, or has none, as it
-// says for the second time: the first time it may not have looked yet.
-func (s *sibling) sheds(n Note) bool {
-	return s.spoken == 1 && len(n.Owns) == 0 ||
-		slices.ContainsFunc(s.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) })
 }
 
 // conversation is one that goes on, or is about to be over.
@@ -113,11 +104,10 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 		s.carry.Note(now, n.Seen...)
 	}
 	n.Seen = nil
-	if one.sheds(n) {
+	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
 		s.shed.set()
 	}
 	one.last = n
-	one.spoken = min(one.spoken+1, 2)
 	one.hear(n, time.Now())
 	if !n.Clock.Wall.IsZero() {
 		one.clock = hearClock(n.Clock, now, up)

@@ -82,7 +82,7 @@ func (b *bond) begin(w *world) {
 		return
 	}
 	pair := memtransport.NewPair(b.a.end(), b.b.end())
-	ctx, end := context.WithCancel(context.Background())
+	ctx, end := context.WithCancel(w.ctx) // or nobody ends what was to fall silent later
 	b.pair, b.end = pair, end
 	b.well.better(w.log.now())
 	for _, id := range w.ids {

@@ -71,13 +71,27 @@ func bare(t *testing.T, play func(p *peer, in packet)) {
 	})
 }
 
+// of reads something of a network that lives.
+func of[T any](p *peer, read func() T) T {
+	n := p.f.host.net
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return read()
+}
+
+func received(p *peer) uint64 { return of(p, func() uint64 { return p.rx }) }
+
+func receive(p *peer, in packet) { of(p, func() any { p.f.receive(in); return nil }) }
+
+func begin(p *peer, k *keypair) { of(p, func() any { p.begin(k); return nil }) }
+
 func TestInitiationsComeOneInTwentyMilliseconds(t *testing.T) {
 	bare(t, func(p *peer, in packet) {
 		accepts := func(stamp int64) bool {
-			before := p.rx
+			before := received(p)
 			in.body = &initiation{from: p.key, to: p.f.key, stamp: stamp}
-			p.f.receive(in)
-			return p.rx == before+sizeInitiation
+			receive(p, in)
+			return received(p) == before+sizeInitiation
 		}
 		require.True(t, accepts(1))
 		time.Sleep(flood - 1)
@@ -93,15 +107,15 @@ func TestInitiationsComeOneInTwentyMilliseconds(t *testing.T) {
 // What comes is taken for 180 s, and no longer, whatever is sent.
 func TestASessionIsHeardFor180Seconds(t *testing.T) {
 	bare(t, func(p *peer, in packet) {
-		p.begin(&keypair{id: 9, initiator: true, born: time.Now(), sends: true, receives: true})
+		begin(p, &keypair{id: 9, initiator: true, born: time.Now(), sends: true, receives: true})
 		in.body = &data{session: 9}
 		time.Sleep(rejectAfter - 1)
-		p.f.receive(in)
-		require.Equal(t, uint64(sizeData), p.rx)
+		receive(p, in)
+		require.Equal(t, uint64(sizeData), received(p))
 		time.Sleep(time.Nanosecond)
-		p.f.receive(in)
-		require.Equal(t, uint64(sizeData), p.rx)
-		require.False(t, p.keys.current.receives)
+		receive(p, in)
+		require.Equal(t, uint64(sizeData), received(p))
+		require.False(t, of(p, func() bool { return p.keys.current.receives }))
 	})
 }
 
@@ -110,17 +124,17 @@ func TestASessionIsHeardFor180Seconds(t *testing.T) {
 func TestPassiveKeepalives(t *testing.T) {
 	for more, want := range []uint64{1, 2} {
 		bare(t, func(p *peer, in packet) {
-			p.begin(&keypair{id: 9, born: time.Now(), sends: true, receives: true})
+			begin(p, &keypair{id: 9, born: time.Now(), sends: true, receives: true})
 			p.f.host.net.Host(in.from.Addr())
 			in.body = &data{session: 9, inner: &inner{size: 20}}
-			p.f.receive(in) // which confirms it
+			receive(p, in) // which confirms it
 			if more > 0 {
 				time.Sleep(time.Second)
-				p.f.receive(in)
+				receive(p, in)
 			}
 			time.Sleep(30 * time.Second)
 			synctest.Wait()
-			require.Equal(t, want*sizeData, p.tx)
+			require.Equal(t, want*sizeData, of(p, func() uint64 { return p.tx }))
 		})
 	}
 }
