@@ -40,7 +40,7 @@ func TestPlantedBugsOfTheDataPathAreFound(t *testing.T) {
 			sim.Parts{Talker: rejuvenating}, []string{"P8: reset"}, 20,
 		},
 		"a takeover goes on when the address has gone": {
-			sim.Parts{Device: possessive}, []string{"P13: was drawn", "P13: is not back", "P13: has had no answer"}, 10,
+			sim.Parts{Device: possessive}, []string{"P13: was drawn", "P13: knows still where", "P13: is not back", "P13: has had no answer"}, 10,
 		},
 		"who is idle is dialled": {
 			sim.Parts{Talker: tireless}, []string{"P13: has said nothing"}, 60,
