@@ -245,14 +245,19 @@ func (w *world) join(ctx context.Context) (peer.Device, error) {
 	case w.plain:
 		return d, plainly(ctx, w.scene.Client, text)
 	}
+	return d, w.tunnel(ctx, text)
+}
+
+// tunnel sets the client up with a wg-quick text.
+func (w *world) tunnel(ctx context.Context, text string) error {
 	t, err := scene.Up(ctx, scene.TunnelConfig{
 		Host: w.scene.Client, Text: text, Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
 	})
 	if err != nil {
-		return d, err
+		return err
 	}
 	w.tunnels = append(w.tunnels, t)
-	return d, nil
+	return nil
 }
 
 // enrol adds the client's device to the location, and returns its wg-quick text once
@@ -341,53 +346,6 @@ func (w *world) overview(ctx context.Context) (vpn.LocationOverview, error) {
 		}
 	}
 	return vpn.LocationOverview{}, errors.New("the overview lacks the location")
-}
-
-// probe sends through the tunnel to the server in the office.
-func (w *world) probe(every time.Duration) (*testnet.Probe, error) {
-	return w.scene.Client.Probe(testnet.ProbeConfig{To: netip.AddrPortFrom(scene.Server4, scene.EchoPort), Every: every})
-}
-
-// connect joins and sends through the tunnel until the first answer is there.
-func (w *world) connect(ctx context.Context, every time.Duration) (*testnet.Probe, error) {
-	if _, err := w.join(ctx); err != nil {
-		return nil, err
-	}
-	p, err := w.probe(every)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.up(ctx, p); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// up waits for the first answer, and returns it. That one has waited for ARP and
-// for the handshake too: the round trip that becomes a figure is that of the next
-// packet that was sent, which need not be the next to come back.
-func (w *world) up(ctx context.Context, p *testnet.Probe) (testnet.Reply, error) {
-	first, err := p.WaitReply(ctx, time.Time{})
-	if err != nil {
-		return first, fmt.Errorf("the tunnel does not come up: %w", err)
-	}
-	if _, err := p.WaitReply(ctx, first.Received.Add(w.run.Line.overtaking())); err != nil {
-		return first, err
-	}
-	rtt := trip(p.Replies(), first.Received)
-	w.run.Metrics.Millis("rtt_ms", rtt)
-	return first, w.run.Line.fits(rtt)
-}
-
-// trip is the round trip of the first packet sent later than after; there is one.
-func trip(replies []testnet.Reply, after time.Time) time.Duration {
-	var next testnet.Reply
-	for _, r := range replies {
-		if r.Sent.After(after) && (next.Sent.IsZero() || r.Number < next.Number) {
-			next = r
-		}
-	}
-	return next.Received.Sub(next.Sent)
 }
 
 // close takes everything down, and is fine with a world half built.
