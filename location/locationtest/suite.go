@@ -257,26 +257,12 @@ func deletes(tb testing.TB, s location.Store) {
 
 // scribble writes over all memory that l refers to.
 func scribble(l location.Location) {
-	for i := range l.Networks {
-		l.Networks[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.Gateway {
-		l.Gateway[i] = netip.MustParseAddr("192.0.2.1")
-	}
-	for i := range l.Reserved {
-		l.Reserved[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.DNS {
-		l.DNS[i] = netip.MustParseAddr("192.0.2.1")
-	}
-	for i := range l.Search {
-		l.Search[i] = "scribbled"
-	}
-	for i := range l.AllowedIPs {
-		l.AllowedIPs[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.Destinations {
-		l.Destinations[i] = netip.MustParsePrefix("192.0.2.0/24")
+	for _, v := range reflect.ValueOf(l).Fields() {
+		if v.Kind() == reflect.Slice {
+			for i := range v.Len() {
+				v.Index(i).SetZero()
+			}
+		}
 	}
 }
 
