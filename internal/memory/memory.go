@@ -11,8 +11,8 @@ import (
 // Shared says where two values share memory through which one of them could be changed by
 // way of the other: as a path that begins with the name of their type, such as
 // Location.DNS, or "" if they do not. What is empty in a shares nothing, so a has to be
-// full. Of kinds that it cannot compare, pointers and maps among them, it says so in the
-// place of an answer.
+// full. Of kinds that it cannot compare, maps among them, it says so in the place of an
+// answer.
 func Shared[T any](a, b T) string {
 	return shared(reflect.ValueOf(a), reflect.ValueOf(b), reflect.TypeFor[T]().Name())
 }
@@ -38,7 +38,15 @@ func shared(a, b reflect.Value, path string) string {
 				return p
 			}
 		}
-	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
+	case reflect.Pointer:
+		switch {
+		case a.IsNil() || b.IsNil():
+		case a.UnsafePointer() == b.UnsafePointer():
+			return path
+		default:
+			return shared(a.Elem(), b.Elem(), path)
+		}
+	case reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
 		return path + " (say here how to compare a " + a.Kind().String() + ")"
 	default:
 	}

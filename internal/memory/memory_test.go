@@ -21,13 +21,17 @@ type outer struct {
 	Since time.Time
 	In    inner
 	Many  []inner
+	Lists [][]string
+	Ref   *inner
 }
 
 func TestShared(t *testing.T) {
-	one := outer{"a", time.Now(), inner{Tags: []string{"x"}}, []inner{{Tags: []string{"y"}}}}
+	one := outer{"a", time.Now(), inner{Tags: []string{"x"}}, []inner{{Tags: []string{"y"}}}, [][]string{{"z"}}, &inner{Tags: []string{"w"}}}
 	deep := one
 	deep.In.Tags = slices.Clone(one.In.Tags)
 	deep.Many = []inner{{Tags: []string{"y"}}}
+	deep.Lists = [][]string{{"z"}}
+	deep.Ref = &inner{Tags: []string{"w"}}
 	require.Empty(t, memory.Shared(one, deep))
 	require.Empty(t, memory.Shared(outer{}, outer{}), "what is empty")
 
@@ -40,6 +44,15 @@ func TestShared(t *testing.T) {
 	half.Many = slices.Clone(one.Many)
 	require.Equal(t, "outer.Many[].Tags", memory.Shared(one, half))
 
-	type odd struct{ To *int }
-	require.Equal(t, "odd.To (say here how to compare a ptr)", memory.Shared(odd{}, odd{}))
+	half = deep
+	half.Lists = slices.Clone(one.Lists)
+	require.Equal(t, "outer.Lists[]", memory.Shared(one, half))
+	half = deep
+	half.Ref = one.Ref
+	require.Equal(t, "outer.Ref", memory.Shared(one, half))
+	half.Ref = &inner{Tags: one.Ref.Tags}
+	require.Equal(t, "outer.Ref.Tags", memory.Shared(one, half))
+
+	type odd struct{ To map[int]int }
+	require.Equal(t, "odd.To (say here how to compare a map)", memory.Shared(odd{}, odd{}))
 }

@@ -256,13 +256,27 @@ func deletes(tb testing.TB, s location.Store) {
 }
 
 // scribble writes over all memory that l refers to.
-func scribble(l location.Location) {
-	for _, v := range reflect.ValueOf(l).Fields() {
-		if v.Kind() == reflect.Slice {
-			for i := range v.Len() {
-				v.Index(i).SetZero()
+func scribble(l location.Location) { wipe(reflect.ValueOf(l)) }
+
+func wipe(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			wipe(v.Index(i))
+			v.Index(i).SetZero()
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			wipe(v.Elem())
+			v.Elem().SetZero()
+		}
+	case reflect.Struct:
+		for f, field := range v.Fields() {
+			if f.IsExported() {
+				wipe(field)
 			}
 		}
+	default:
 	}
 }
 
