@@ -30,7 +30,11 @@
 //	gateway/memdevice       the same contract in memory
 //	vpn                     the composer: Core, Stores, View, Project
 //	vpn/kvstore, memstore   stores over a key-value database, and in memory
+//	vpn/sqlitestore         a store in a file, for one core
+//	transport               who is who, and links between processes
+//	transport/…rpc          the contracts on such a link
 //	transport/memtransport  links within one process, which can be cut
+//	cmd/…                   thin daemons, and the command line of operators
 //
 // A gateway knows no location, user or policy: it gets rows of keys, prefixes
 // and times. The core never imports a transport: it is itself what a gateway

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/holdfastvpn/holdfast/internal/memory"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/location/locationtest"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
@@ -264,30 +265,6 @@ func TestWithDefaults(t *testing.T) {
 	require.Equal(t, full, full.WithDefaults(), "off is set")
 }
 
-// shared says where two values share memory, as a path; "" if nowhere.
-func shared(a, b reflect.Value, path string) string {
-	switch a.Kind() {
-	case reflect.Struct:
-		switch a.Interface().(type) {
-		case netip.Addr, netip.Prefix: // never written to
-			return ""
-		}
-		for i := range a.NumField() {
-			if p := shared(a.Field(i), b.Field(i), path+"."+a.Type().Field(i).Name); p != "" {
-				return p
-			}
-		}
-	case reflect.Slice:
-		if a.Len() > 0 && a.UnsafePointer() == b.UnsafePointer() {
-			return path
-		}
-	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
-		return path + " (say here how to compare a " + a.Kind().String() + ")"
-	default:
-	}
-	return ""
-}
-
 func TestCloneSharesNothing(t *testing.T) {
 	l := locationtest.Full("a")
 	for f, v := range reflect.ValueOf(l).Fields() {
@@ -295,7 +272,7 @@ func TestCloneSharesNothing(t *testing.T) {
 	}
 	c := l.Clone()
 	require.Equal(t, l, c)
-	require.Empty(t, shared(reflect.ValueOf(l), reflect.ValueOf(c), "Location"))
+	require.Empty(t, memory.Shared(l, c))
 }
 
 func TestClaims(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/holdfastvpn/holdfast/internal/memory"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/peer/peertest"
@@ -149,35 +150,6 @@ func TestFits(t *testing.T) {
 	}
 }
 
-// shared says where two values share memory, as a path; "" if nowhere.
-func shared(a, b reflect.Value, path string) string {
-	switch a.Kind() {
-	case reflect.Struct:
-		switch a.Interface().(type) {
-		case netip.Addr, netip.Prefix: // never written to
-			return ""
-		}
-		for i := range a.NumField() {
-			if p := shared(a.Field(i), b.Field(i), path+"."+a.Type().Field(i).Name); p != "" {
-				return p
-			}
-		}
-	case reflect.Slice:
-		if a.Len() > 0 && a.UnsafePointer() == b.UnsafePointer() {
-			return path
-		}
-		for i := range a.Len() {
-			if p := shared(a.Index(i), b.Index(i), path+"[]"); p != "" {
-				return p
-			}
-		}
-	case reflect.Pointer, reflect.Map, reflect.Chan, reflect.Func, reflect.Interface, reflect.UnsafePointer:
-		return path + " (say here how to compare a " + a.Kind().String() + ")"
-	default:
-	}
-	return ""
-}
-
 func TestCloneSharesNothing(t *testing.T) {
 	d := peertest.Full("a")
 	for _, v := range []any{d, d.Standing, d.Peers[0]} {
@@ -187,7 +159,7 @@ func TestCloneSharesNothing(t *testing.T) {
 	}
 	c := d.Clone()
 	require.Equal(t, d, c)
-	require.Empty(t, shared(reflect.ValueOf(d), reflect.ValueOf(c), "Device"))
+	require.Empty(t, memory.Shared(d, c))
 }
 
 func TestAllowedIPsAreInOrder(t *testing.T) {

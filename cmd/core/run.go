@@ -35,12 +35,7 @@ func (*runCmd) Run(ctx context.Context, c *cli) error {
 }
 
 func openState(lc fx.Lifecycle, o *options) (*statedir.Dir, error) {
-	dir, err := statedir.Open(o.StateDir)
-	if err != nil {
-		return nil, fmt.Errorf("--state-dir: %w", err)
-	}
-	lc.Append(fx.StopHook(dir.Close))
-	return dir, nil
+	return daemon.OpenState(lc, o.StateDir)
 }
 
 // openStore comes after the directory, which nobody else may have, and after the

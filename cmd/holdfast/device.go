@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"github.com/holdfastvpn/holdfast/location"
@@ -98,14 +97,6 @@ func (c *deviceAdd) Run(e *env) error {
 		return fmt.Errorf("%w; the device was deleted again", err)
 	}
 	return nil
-}
-
-func placeOf(addrs, routes []string) (p peer.Place, err error) {
-	if p.Addrs, err = parseList("--address", addrs, parseAddr); err != nil {
-		return p, err
-	}
-	p.Routes, err = parseList("--route", routes, location.ParsePrefix)
-	return p, err
 }
 
 type deviceList struct {
@@ -290,156 +281,5 @@ func (c *deviceDelete) Run(e *env) error {
 	}
 	fmt.Fprintf(e.out, "device %s (%s) is deleted\n", plain(d.Name), d.ID)
 	e.confirmed(confirmed)
-	return nil
-}
-
-type devicePlace struct {
-	Device   string   `arg:"" help:"Name or ID."`
-	Location string   `help:"Name or ID." placeholder:"LOCATION" required:""`
-	Address  []string `help:"Static addresses (those that it has, or the next free ones)." placeholder:"IP"`
-	Route    []string `help:"Networks behind it; 'none' for none (those that it has)." placeholder:"PREFIX"`
-	Disabled *bool    `help:"The place is off." negatable:""`
-}
-
-func (c *devicePlace) Run(e *env) error {
-	d, err := e.device(c.Device)
-	if err != nil {
-		return err
-	}
-	l, err := e.location(c.Location)
-	if err != nil {
-		return err
-	}
-	p, err := placeOf(c.Address, c.Route)
-	if err != nil {
-		return err
-	}
-	p.Location = l.ID
-	if old, there := d.At(l.ID); there { // the API sets all of a place
-		p.Disabled = old.Disabled
-		if c.Route == nil {
-			p.Routes = old.Routes
-		}
-	}
-	if c.Disabled != nil {
-		p.Disabled = *c.Disabled
-	}
-	d, confirmed, err := e.PlaceDevice(e, d.ID, p)
-	if err != nil {
-		return err
-	}
-	now, _ := d.At(l.ID)
-	fmt.Fprintf(e.out, "device %s (%s): %s\n", plain(d.Name), d.ID,
-		placesOf(peer.Device{Peers: []peer.Peer{now}}, map[location.ID]string{l.ID: plain(l.Name)}))
-	e.confirmed(confirmed)
-	return nil
-}
-
-type deviceLeave struct {
-	Device   string `arg:"" help:"Name or ID."`
-	Location string `help:"Name or ID." placeholder:"LOCATION" required:""`
-}
-
-func (c *deviceLeave) Run(e *env) error {
-	d, err := e.device(c.Device)
-	if err != nil {
-		return err
-	}
-	l, err := e.location(c.Location)
-	if err != nil {
-		return err
-	}
-	d, confirmed, err := e.LeaveLocation(e, d.ID, l.ID)
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(e.out, "device %s (%s) has no place in %s\n", plain(d.Name), d.ID, plain(l.Name))
-	e.confirmed(confirmed)
-	return nil
-}
-
-type deviceProfile struct {
-	Device   string `arg:"" help:"Name or ID."`
-	Location string `help:"Name or ID." placeholder:"LOCATION" required:""`
-}
-
-func (c *deviceProfile) Run(e *env) error {
-	d, err := e.device(c.Device)
-	if err != nil {
-		return err
-	}
-	l, err := e.location(c.Location)
-	if err != nil {
-		return err
-	}
-	p, err := e.Profile(e, d.ID, l.ID)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprint(e.out, p.Template())
-	return err
-}
-
-type deviceImport struct {
-	File             string `arg:"" help:"A wg-quick file of a server."`
-	Location         string `help:"Where they get their places; name or ID." placeholder:"LOCATION" required:""`
-	Owner            string `help:"Whom they belong to; none for network devices." placeholder:"NAME"`
-	DryRun           bool   `help:"Check everything, and write nothing."`
-	WithoutPreshared bool   `help:"Import peers with a preshared key without it: it has to go from their own files, too."`
-	AnyKey           bool   `help:"The file's private key need not be that of the location."`
-}
-
-func (c *deviceImport) Run(e *env) error {
-	s, err := readServer(c.File)
-	if err != nil {
-		return err
-	}
-	l, err := e.location(c.Location)
-	if err != nil {
-		return err
-	}
-	if s.Key.Public() != l.PublicKey && !c.AnyKey {
-		return usagef("--location", "%s has another key than %s, so these peers could not connect to it: take the key over with holdfast location import, or say --any-key and give them new profiles", l.Name, c.File)
-	}
-	for _, p := range s.Peers {
-		if !p.Preshared {
-			continue
-		}
-		if !c.WithoutPreshared {
-			return usagef("FILE", "%s: the peer of line %d has a preshared key, which devices have none of here: say --without-preshared, and take the line PresharedKey out of its own file", c.File, p.Line)
-		}
-		fmt.Fprintf(e.err, "line %d: take PresharedKey out of the peer's own file, or it cannot connect\n", p.Line)
-	}
-	all, err := s.Devices(l)
-	if err != nil {
-		return usagef("FILE", "%s:\n%v", c.File, err)
-	}
-	if len(all) == 0 {
-		return usagef("FILE", "%s has no [Peer]", c.File)
-	}
-	for i := range all {
-		all[i].Owner = c.Owner
-	}
-	added, err := e.ImportDevices(e, all, c.DryRun)
-	if err != nil {
-		return inFile(c.File, s, err)
-	}
-	t := e.table("NAME", "ADDRESSES", "ROUTES", "PUBLIC KEY")
-	for i, n := range all {
-		place := n.Places[0]
-		if !c.DryRun {
-			p, _ := added[i].At(l.ID)
-			place.Addrs = p.Addrs
-		}
-		t.row(n.Name, joined(place.Addrs), joined[netip.Prefix](place.Routes), n.Key.String())
-	}
-	if err := t.flush(); err != nil {
-		return err
-	}
-	if c.DryRun {
-		fmt.Fprintf(e.err, "%d devices fit; nothing was written\n", len(all))
-		return nil
-	}
-	fmt.Fprintf(e.err, "%d devices have their places in %s\n", len(all), plain(l.Name))
 	return nil
 }

@@ -2,13 +2,11 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/location"
-	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/vpn/seal"
 )
 
@@ -309,16 +307,4 @@ func (e *env) checkNew(l location.Location) error {
 		}
 	}
 	return nil
-}
-
-func readServer(file string) (peer.Server, error) {
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return peer.Server{}, usagef("FILE", "%v", err)
-	}
-	s, err := peer.ParseServer(string(text))
-	if err != nil {
-		return peer.Server{}, usagef("FILE", "%s: %v", file, err)
-	}
-	return s, nil
 }

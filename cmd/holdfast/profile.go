@@ -5,10 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
-	"strconv"
 
-	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
@@ -72,23 +69,4 @@ func (w *profileWriter) write(p peer.Profile, key wgkey.Private) error {
 		return fmt.Errorf("write the profile: %w", err)
 	}
 	return nil
-}
-
-var row = regexp.MustCompile(`^devices\[(\d+)\]`)
-
-// inFile says which line of a file an error of an import is about.
-func inFile(file string, s peer.Server, err error) error {
-	field, ok := errors.AsType[*location.FieldError](err)
-	if !ok {
-		return err
-	}
-	m := row.FindStringSubmatch(field.Field)
-	if m == nil {
-		return err
-	}
-	i, aerr := strconv.Atoi(m[1])
-	if aerr != nil || i >= len(s.Peers) {
-		return err
-	}
-	return fmt.Errorf("%s: the peer of line %d: %s; nothing was written", file, s.Peers[i].Line, field.Reason)
 }

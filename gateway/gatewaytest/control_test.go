@@ -70,78 +70,70 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		},
 		{
 			"every reason becomes stale", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
-						if err := o.Report(ctx, id, at, s); err != nil {
-							return fmt.Errorf("%w: %s", gateway.ErrStale, err.Error())
-						}
-						return nil
-					}}
+				return onReports(o, func(s gateway.Status, tell func(gateway.Status) error) error {
+					if err := tell(s); err != nil {
+						return fmt.Errorf("%w: %s", gateway.ErrStale, err.Error())
+					}
+					return nil
+				})
 			}, []string{nobody, revoked, full, reasons},
 		},
 		{
 			"a field of a report is lost", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
-						s = s.Clone()
-						for i := range s.Seen {
-							s.Seen[i].Tx = 0
-						}
-						return o.Report(ctx, id, at, s)
-					}}
+				return onReports(o, func(s gateway.Status, tell func(gateway.Status) error) error {
+					s = s.Clone()
+					for i := range s.Seen {
+						s.Seen[i].Tx = 0
+					}
+					return tell(s)
+				})
 			}, []string{report},
 		},
 		{
 			"a field of an update is lost", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return onUpdates(func(u gateway.Update, err error) (gateway.Update, error) {
+				return onUpdates(o, func(u gateway.Update, err error) (gateway.Update, error) {
 					u = u.Clone()
 					for i := range u.Set {
 						u.Set[i].Preshared = gatewaytest.Peers(1)[0].Preshared
 					}
 					return u, err
-				})(o)
+				})
 			}, []string{update, crowd},
 		},
 		{
 			"the end of a location looks like no change", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return onUpdates(func(u gateway.Update, err error) (gateway.Update, error) {
+				return onUpdates(o, func(u gateway.Update, err error) (gateway.Update, error) {
 					if u.Interface != nil && u.Interface.IsZero() {
 						u.Interface = nil
 					}
 					return u, err
-				})(o)
+				})
 			}, []string{ends, update},
 		},
 		{
 			"some updates are lost", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							n := 0
-							for u, err := range o.Watch(ctx, id, at, have) {
-								if n++; n%3 == 0 && err == nil {
-									continue
-								}
-								if !yield(u, err) {
-									return
-								}
-							}
+				return onWatches(o, func(_ context.Context, in updates, yield func(gateway.Update, error) bool) {
+					n := 0
+					for u, err := range in {
+						if n++; n%3 == 0 && err == nil {
+							continue
 						}
-					}}
+						if !yield(u, err) {
+							return
+						}
+					}
+				})
 			}, []string{deltas, addUp, slow, replaced, update, crowd, history},
 		},
 		{
 			"an update comes twice", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							for u, err := range o.Watch(ctx, id, at, have) {
-								if !yield(u, err) || !u.From.IsZero() && !yield(u, err) {
-									return
-								}
-							}
+				return onWatches(o, func(_ context.Context, in updates, yield func(gateway.Update, error) bool) {
+					for u, err := range in {
+						if !yield(u, err) || !u.From.IsZero() && !yield(u, err) {
+							return
 						}
-					}}
+					}
+				})
 			}, []string{deltas, addUp, slow, replaced, update, crowd},
 		},
 		{
@@ -182,19 +174,16 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		{
 			"one reader at a time", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
 				turn := make(chan struct{}, 1)
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							for u, err := range o.Watch(ctx, id, at, have) {
-								turn <- struct{}{}
-								more := yield(u, err)
-								<-turn
-								if !more {
-									return
-								}
-							}
+				return onWatches(o, func(_ context.Context, in updates, yield func(gateway.Update, error) bool) {
+					for u, err := range in {
+						turn <- struct{}{}
+						more := yield(u, err)
+						<-turn
+						if !more {
+							return
 						}
-					}}
+					}
+				})
 			}, []string{slow, replaced},
 		},
 		{
@@ -350,23 +339,20 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		},
 		{
 			"a stream ends without a reason", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							for u, err := range o.Watch(ctx, id, at, have) {
-								if err != nil || !yield(u, nil) {
-									return
-								}
-							}
+				return onWatches(o, func(_ context.Context, in updates, yield func(gateway.Update, error) bool) {
+					for u, err := range in {
+						if err != nil || !yield(u, nil) {
+							return
 						}
-					}}
+					}
+				})
 			}, []string{replaced, elsewhere, nobody, revoked, reasons, stale},
 		},
 		{
 			"memory is shared", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
 				var mu sync.Mutex
 				said := map[gateway.Revision]gateway.Update{}
-				return onUpdates(func(u gateway.Update, err error) (gateway.Update, error) {
+				return onUpdates(o, func(u gateway.Update, err error) (gateway.Update, error) {
 					mu.Lock()
 					defer mu.Unlock()
 					if old, ok := said[u.To]; ok && err == nil && u.From.IsZero() {
@@ -376,19 +362,18 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 						said[u.To] = u
 					}
 					return u, err
-				})(o)
+				})
 			}, []string{copies, update},
 		},
 		{
 			"reports need not be full", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
-						err := o.Report(ctx, id, at, s)
-						if errors.Is(err, gateway.ErrGap) {
-							return nil
-						}
-						return err
-					}}
+				return onReports(o, func(s gateway.Status, tell func(gateway.Status) error) error {
+					err := tell(s)
+					if errors.Is(err, gateway.ErrGap) {
+						return nil
+					}
+					return err
+				})
 			}, []string{full, reasons},
 		},
 		{
@@ -426,51 +411,43 @@ func TestControlPlaneSuiteFindsFaults(t *testing.T) {
 		{
 			"what is large is cut", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
 				const most = 8_000
-				return distorted{ControlPlane: o,
-					report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
-						s.Failed = s.Failed[:min(most, len(s.Failed))]
-						return o.Report(ctx, id, at, s)
-					},
-				}
+				return onReports(o, func(s gateway.Status, tell func(gateway.Status) error) error {
+					s.Failed = s.Failed[:min(most, len(s.Failed))]
+					return tell(s)
+				})
 			}, []string{crowded},
 		},
 		{
 			"a stale plane is waited for in silence", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							for u, err := range o.Watch(ctx, id, at, have) {
-								if errors.Is(err, gateway.ErrStale) {
-									<-ctx.Done()
-									return
-								}
-								if !yield(u, err) {
-									return
-								}
-							}
+				return onWatches(o, func(ctx context.Context, in updates, yield func(gateway.Update, error) bool) {
+					for u, err := range in {
+						if errors.Is(err, gateway.ErrStale) {
+							<-ctx.Done()
+							return
 						}
-					}}
+						if !yield(u, err) {
+							return
+						}
+					}
+				})
 			}, []string{reasons, stale},
 		},
 		{
 			"of two histories the first is believed", func(o gateway.ControlPlane, _ <-chan struct{}) gateway.ControlPlane {
-				return distorted{ControlPlane: o,
-					watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-						return func(yield func(gateway.Update, error) bool) {
-							var epoch uint64
-							for u, err := range o.Watch(ctx, id, at, have) {
-								if epoch == 0 {
-									epoch = u.To.Epoch
-								}
-								if err == nil && u.To.Epoch != epoch && u.From.IsZero() && len(u.Set) > 1 {
-									continue
-								}
-								if !yield(u, err) {
-									return
-								}
-							}
+				return onWatches(o, func(_ context.Context, in updates, yield func(gateway.Update, error) bool) {
+					var epoch uint64
+					for u, err := range in {
+						if epoch == 0 {
+							epoch = u.To.Epoch
 						}
-					}}
+						if err == nil && u.To.Epoch != epoch && u.From.IsZero() && len(u.Set) > 1 {
+							continue
+						}
+						if !yield(u, err) {
+							return
+						}
+					}
+				})
 			}, []string{history},
 		},
 	} {

@@ -54,13 +54,28 @@ func mapped[T any](seq iter.Seq2[T, error], change func(T, error) (T, error)) it
 	}
 }
 
-func onUpdates(change func(gateway.Update, error) (gateway.Update, error)) func(gateway.ControlPlane) gateway.ControlPlane {
-	return func(o gateway.ControlPlane) gateway.ControlPlane {
-		return distorted{ControlPlane: o,
-			watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
-				return mapped(o.Watch(ctx, id, at, have), change)
-			}}
-	}
+// onUpdates distorts each update and each reason of a watch, one by one.
+func onUpdates(o gateway.ControlPlane, change func(gateway.Update, error) (gateway.Update, error)) gateway.ControlPlane {
+	return distorted{ControlPlane: o,
+		watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+			return mapped(o.Watch(ctx, id, at, have), change)
+		}}
+}
+
+// onWatches distorts each watch as a whole: change reads it, and yields what it will.
+func onWatches(o gateway.ControlPlane, change func(ctx context.Context, in updates, yield func(gateway.Update, error) bool)) gateway.ControlPlane {
+	return distorted{ControlPlane: o,
+		watch: func(ctx context.Context, id gateway.ID, at gateway.LocationID, have gateway.Revision) updates {
+			return func(yield func(gateway.Update, error) bool) { change(ctx, o.Watch(ctx, id, at, have), yield) }
+		}}
+}
+
+// onReports distorts each report, and what is answered.
+func onReports(o gateway.ControlPlane, change func(s gateway.Status, tell func(gateway.Status) error) error) gateway.ControlPlane {
+	return distorted{ControlPlane: o,
+		report: func(ctx context.Context, id gateway.ID, at gateway.LocationID, s gateway.Status) error {
+			return change(s, func(s gateway.Status) error { return o.Report(ctx, id, at, s) })
+		}}
 }
 
 // seat is a gateway at a location.
@@ -92,11 +107,13 @@ func onSiblings(o gateway.ControlPlane, change func(seat, []gateway.Sibling) []g
 	}}
 }
 
-// queued reads on whether or not somebody takes what it read.
-func queued(seq updates, cancel func()) updates {
-	return func(yield func(gateway.Update, error) bool) {
+// queued reads on whether or not somebody takes what it read. When the reader has gone,
+// it calls cancel and waits for what it reads to end; with no cancel it leaves that to
+// itself.
+func queued[T any](seq iter.Seq2[T, error], cancel func()) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
 		type item struct {
-			u   gateway.Update
+			v   T
 			err error
 		}
 		var (
@@ -105,42 +122,44 @@ func queued(seq updates, cancel func()) updates {
 			ended bool
 			more  = make(chan struct{}, 1)
 		)
-		var wg sync.WaitGroup
-		defer wg.Wait()
-		defer cancel()
-		wg.Go(func() {
-			for u, err := range seq {
-				mu.Lock()
-				queue = append(queue, item{u, err})
-				mu.Unlock()
-				select {
-				case more <- struct{}{}:
-				default:
-				}
-			}
-			mu.Lock()
-			ended = true
-			mu.Unlock()
+		poke := func() {
 			select {
 			case more <- struct{}{}:
 			default:
 			}
+		}
+		var wg sync.WaitGroup
+		if cancel != nil {
+			defer wg.Wait()
+			defer cancel()
+		}
+		wg.Go(func() {
+			for v, err := range seq {
+				mu.Lock()
+				queue = append(queue, item{v, err})
+				mu.Unlock()
+				poke()
+			}
+			mu.Lock()
+			ended = true
+			mu.Unlock()
+			poke()
 		})
 		for {
 			mu.Lock()
-			var next []item
-			next, queue = queue, nil
-			over := ended && len(next) == 0
+			next, over := queue, ended
+			queue = nil
 			mu.Unlock()
 			for _, i := range next {
-				if !yield(i.u, i.err) {
+				if !yield(i.v, i.err) {
 					return
 				}
 			}
-			if over {
+			switch {
+			case len(next) > 0:
+			case over:
 				return
-			}
-			if len(next) == 0 {
+			default:
 				<-more
 			}
 		}

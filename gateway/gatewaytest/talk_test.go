@@ -106,59 +106,6 @@ func onTalk(change func(gateway.Note, error) (gateway.Note, error)) func(iter.Se
 	return func(seq iter.Seq2[gateway.Note, error]) iter.Seq2[gateway.Note, error] { return mapped(seq, change) }
 }
 
-// hoarded reads on whether or not somebody takes what it read.
-func hoarded(seq iter.Seq2[gateway.Note, error]) iter.Seq2[gateway.Note, error] {
-	return func(yield func(gateway.Note, error) bool) {
-		var (
-			mu    sync.Mutex
-			queue []gateway.Note
-			end   error
-			ended bool
-			more  = make(chan struct{}, 1)
-		)
-		poke := func() {
-			select {
-			case more <- struct{}{}:
-			default:
-			}
-		}
-		go func() {
-			for n, err := range seq {
-				mu.Lock()
-				if end = err; err == nil {
-					queue = append(queue, n)
-				}
-				mu.Unlock()
-				poke()
-			}
-			mu.Lock()
-			ended = true
-			mu.Unlock()
-			poke()
-		}()
-		for {
-			mu.Lock()
-			next, over, err := queue, ended, end
-			queue = nil
-			mu.Unlock()
-			for _, n := range next {
-				if !yield(n, nil) {
-					return
-				}
-			}
-			switch {
-			case err != nil:
-				yield(gateway.Note{}, err)
-				return
-			case over && len(next) == 0:
-				return
-			case len(next) == 0:
-				<-more
-			}
-		}
-	}
-}
-
 func TestTalkSuiteFindsFaults(t *testing.T) {
 	const (
 		full      = "a full note comes at once, at both ends"
@@ -228,7 +175,9 @@ func TestTalkSuiteFindsFaults(t *testing.T) {
 			}}
 		}},
 		{sin: "notes wait in a queue without end", notice: []string{slow}, talker: func(t gateway.Talker) gateway.Talker {
-			return distortedTalk{Talker: t, tells: hoarded}
+			return distortedTalk{Talker: t, tells: func(seq iter.Seq2[gateway.Note, error]) iter.Seq2[gateway.Note, error] {
+				return queued(seq, nil)
+			}}
 		}},
 		{sin: "what is large comes in pieces", notice: []string{crowd}, talker: func(t gateway.Talker) gateway.Talker {
 			return distortedTalk{Talker: t, tells: func(seq iter.Seq2[gateway.Note, error]) iter.Seq2[gateway.Note, error] {

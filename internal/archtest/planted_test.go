@@ -20,6 +20,17 @@ func files(t *testing.T, texts map[string]string) (out []source) {
 	return out
 }
 
+// only requires a single complaint, with want in it; "" wants none.
+func only(t *testing.T, want string, got complaints) {
+	t.Helper()
+	if want == "" {
+		require.Empty(t, got)
+		return
+	}
+	require.Len(t, got, 1)
+	require.Contains(t, got[0], want)
+}
+
 // A check that cannot fail proves nothing: each one has to find what is planted
 // here, and nothing else.
 func TestChecksFindWhatIsPlanted(t *testing.T) {
@@ -107,13 +118,7 @@ func TestChecksFindWhatIsPlanted(t *testing.T) {
 			require.Empty(t, c.check(files(t, clean)), "the tree without the planted file")
 			texts := maps.Clone(clean)
 			texts[c.path] = c.text
-			got := c.check(files(t, texts))
-			if c.want == "" {
-				require.Empty(t, got)
-				return
-			}
-			require.Len(t, got, 1)
-			require.Contains(t, got[0], c.want)
+			only(t, c.want, c.check(files(t, texts)))
 		})
 	}
 }
@@ -137,9 +142,7 @@ func TestOrderFindsWhatIsPlanted(t *testing.T) {
 		"down to wires": {[]row{{path: "transport"}, {path: "vpn/y", may: []string{"transport"}}}, "never import each other"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := order(c.rows)
-			require.Len(t, got, 1)
-			require.Contains(t, got[0], c.want)
+			only(t, c.want, order(c.rows))
 		})
 	}
 	require.Empty(t, order([]row{{path: "vpn/wgkey"}, {path: "transport/x", may: []string{"vpn/wgkey"}}}), "a leaf takes no side")
@@ -163,13 +166,11 @@ func TestReachFindsWhatIsPlanted(t *testing.T) {
 		"messages in the composer":     {"vpn", "google.golang.org/protobuf/proto", true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := reached(reaches, map[string][]string{c.pkg: {"fmt", c.linked}})
-			if !c.bad {
-				require.Empty(t, got)
-				return
+			want := ""
+			if c.bad {
+				want = c.pkg + ": links " + c.linked
 			}
-			require.Len(t, got, 1)
-			require.Contains(t, got[0], c.pkg+": links "+c.linked)
+			only(t, want, reached(reaches, map[string][]string{c.pkg: {"fmt", c.linked}}))
 		})
 	}
 }

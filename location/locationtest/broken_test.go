@@ -30,7 +30,11 @@ func (s *broken) clone(l location.Location) location.Location {
 	if s.has("hands out its own memory") {
 		return l
 	}
-	return l.Clone()
+	c := l.Clone()
+	if s.has("hands out one list of its own") {
+		c.InnerFloating = l.InnerFloating
+	}
+	return c
 }
 
 func (s *broken) Get(ctx context.Context, id location.ID) (location.Location, error) {
@@ -203,6 +207,7 @@ func TestTheTwinWithoutFaultPasses(t *testing.T) {
 func TestEachFaultIsNoticed(t *testing.T) {
 	for fault, noticed := range map[string][]string{
 		"hands out its own memory":                    {"returned values are copies"},
+		"hands out one list of its own":               {"returned values are copies"},
 		"keeps what edit put in":                      {"what edit puts in is copied"},
 		"has its own words for edit's error":          {"update keeps the error of edit"},
 		"saves what edit refused":                     {"update keeps the error of edit", "returned values are copies"},

@@ -256,27 +256,27 @@ func deletes(tb testing.TB, s location.Store) {
 }
 
 // scribble writes over all memory that l refers to.
-func scribble(l location.Location) {
-	for i := range l.Networks {
-		l.Networks[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.Gateway {
-		l.Gateway[i] = netip.MustParseAddr("192.0.2.1")
-	}
-	for i := range l.Reserved {
-		l.Reserved[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.DNS {
-		l.DNS[i] = netip.MustParseAddr("192.0.2.1")
-	}
-	for i := range l.Search {
-		l.Search[i] = "scribbled"
-	}
-	for i := range l.AllowedIPs {
-		l.AllowedIPs[i] = netip.MustParsePrefix("192.0.2.0/24")
-	}
-	for i := range l.Destinations {
-		l.Destinations[i] = netip.MustParsePrefix("192.0.2.0/24")
+func scribble(l location.Location) { wipe(reflect.ValueOf(l)) }
+
+func wipe(v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Slice:
+		for i := range v.Len() {
+			wipe(v.Index(i))
+			v.Index(i).SetZero()
+		}
+	case reflect.Pointer:
+		if !v.IsNil() {
+			wipe(v.Elem())
+			v.Elem().SetZero()
+		}
+	case reflect.Struct:
+		for f, field := range v.Fields() {
+			if f.IsExported() {
+				wipe(field)
+			}
+		}
+	default:
 	}
 }
 

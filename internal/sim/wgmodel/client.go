@@ -27,7 +27,6 @@ type Client struct {
 	began    time.Time // since when the silences are measured
 	answered time.Time // the last answer since then; zero: none
 	longest  time.Duration
-	asked    time.Time // the last question
 	count    int       // answers
 	reached  time.Time // when somebody behind the gateway asked last
 }
@@ -101,8 +100,7 @@ func (c *Client) Ask() {
 const askSize = 84
 
 func (c *Client) ask() {
-	c.asked = time.Now()
-	c.p.send(&inner{size: askSize, sent: c.asked})
+	c.p.send(&inner{size: askSize, sent: time.Now()})
 }
 
 // AskEvery asks now, and each d from then on; 0 ends that.
@@ -158,12 +156,6 @@ func (c *Client) Answered() (last time.Time, count int) {
 func (c *Client) Reached() time.Time {
 	defer c.lock()()
 	return c.reached
-}
-
-// Asked returns when somebody asked last.
-func (c *Client) Asked() time.Time {
-	defer c.lock()()
-	return c.asked
 }
 
 // Said returns when the client sent anything last, of whatever kind; zero: never.

@@ -2,6 +2,7 @@ package wgmodel_test
 
 import (
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -19,85 +20,51 @@ func TestWhatWasMeasuredOfOutages(t *testing.T) {
 		least, most time.Duration
 	}{
 		"the address moves, and nobody does anything": {
-			options{}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				r.move(0, 1)
-				return r.outage(30 * second)
-			}, ms(15000), ms(15520),
+			options{}, talking(func(r *rig) { r.move(0, 1) }), ms(15000), ms(15520),
 		},
 		"the same behind a NAT, with keepalives": {
-			options{nat: true, keepalive: 25 * second}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				r.move(0, 1)
-				return r.outage(30 * second)
-			}, ms(15000), ms(15520),
+			options{nat: true, keepalive: 25 * second}, talking(func(r *rig) { r.move(0, 1) }), ms(15000), ms(15520),
 		},
 		"the survivor speaks first": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				r.takeOver(0, 1)
-				return r.outage(30 * second)
-			}, 0, ms(11),
+			options{nat: true}, talking(func(r *rig) { r.takeOver(0, 1) }), 0, ms(11),
 		},
 		"back after 2 s to one that kept its session": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.takeOver(0, 1)
 				r.after(2 * second)
 				r.takeOver(1, 0)
-				return r.outage(30 * second)
-			}, ms(13000), ms(13520),
+			}), ms(13000), ms(13520),
 		},
 		"back after 8 s to one that kept its session": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.takeOver(0, 1)
 				r.after(8 * second)
 				r.takeOver(1, 0)
-				return r.outage(30 * second)
-			}, ms(7000), ms(7520),
+			}), ms(7000), ms(7520),
 		},
 		"back after 2 s to one that forgot": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.takeOver(0, 1)
 				r.gw[0].forget(r.t)
 				r.after(2 * second)
 				r.takeOver(1, 0)
-				return r.outage(30 * second)
-			}, 0, ms(11),
+			}), 0, ms(11),
 		},
 		"the survivor speaks 50 ms before it has the address": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				place := r.gw[0].peer(r.t).Endpoint
-				r.gw[0].host.Have(floating, false)
-				r.gw[1].kick(r.t, place)
-				r.after(ms(50))
-				r.gw[1].host.Have(floating, true)
-				return r.outage(30 * second)
-			}, ms(5000), ms(5600),
+			options{nat: true}, talking(func(r *rig) { r.tooEarly(ms(50)) }), ms(5000), ms(5600),
 		},
 		"it forgets, and speaks again": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				place := r.gw[0].peer(r.t).Endpoint
-				r.gw[0].host.Have(floating, false)
-				r.gw[1].kick(r.t, place)
-				r.after(ms(50))
-				r.gw[1].host.Have(floating, true)
+			options{nat: true}, talking(func(r *rig) {
+				place := r.tooEarly(ms(50))
 				r.gw[1].forget(r.t)
 				r.gw[1].kick(r.t, place)
-				return r.outage(30 * second)
-			}, ms(50), ms(61),
+			}), ms(50), ms(61),
 		},
 		"the NAT has forgotten": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.nat.Forget()
 				r.takeOver(0, 1)
-				return r.outage(30 * second)
-			}, ms(15000), ms(15520),
+			}), ms(15000), ms(15520),
 		},
 		"the survivor's clock is 3 s behind, and the other one had spoken first": {
 			options{nat: true}, func(r *rig) time.Duration {
@@ -116,12 +83,10 @@ func TestWhatWasMeasuredOfOutages(t *testing.T) {
 			}, ms(15000), ms(15560),
 		},
 		"60 s behind, and the other one never spoke first": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.gw[1].host.SetClock(-60 * second)
 				r.takeOver(0, 1)
-				return r.outage(30 * second)
-			}, 0, ms(20),
+			}), 0, ms(20),
 		},
 		"the survivor speaks from its own address, without a NAT": {
 			options{}, func(r *rig) time.Duration {
@@ -134,41 +99,31 @@ func TestWhatWasMeasuredOfOutages(t *testing.T) {
 			}, 0, ms(11),
 		},
 		"the survivor speaks from its own address, behind a NAT": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
+			options{nat: true}, talking(func(r *rig) {
 				r.gw[1].Meddle(func(s *gateway.State) { s.Sourced = false })
 				r.takeOver(0, 1)
-				return r.outage(30 * second)
-			}, ms(15000), ms(15520),
+			}), ms(15000), ms(15520),
 		},
 		"removed, and set again after 2 s": {
 			options{nat: true}, func(r *rig) time.Duration {
 				r.talking(7 * second)
-				r.gw[0].do(r.t, gateway.Step{Verb: gateway.Remove, Peer: r.gw[0].row})
-				r.after(2 * second)
-				r.gw[0].set(r.t)
+				r.absent(2 * second)
 				return r.outage(30*second) - 2*second
 			}, ms(13000), ms(13560),
 		},
 		"removed, and set again after 20 s": {
 			options{nat: true}, func(r *rig) time.Duration {
 				r.talking(7 * second)
-				r.gw[0].do(r.t, gateway.Step{Verb: gateway.Remove, Peer: r.gw[0].row})
-				r.after(20 * second)
-				r.gw[0].set(r.t)
+				r.absent(20 * second)
 				return r.outage(30*second) - 20*second
 			}, 0, ms(5400),
 		},
 		"late, and the client sets its peer again": {
-			options{nat: true}, func(r *rig) time.Duration {
-				r.talking(7 * second)
-				r.gw[0].do(r.t, gateway.Step{Verb: gateway.Remove, Peer: r.gw[0].row})
-				r.after(2 * second)
-				r.gw[0].set(r.t)
+			options{nat: true}, talking(func(r *rig) {
+				r.absent(2 * second)
 				r.c.Measure()
 				r.c.Reset()
-				return r.outage(30 * second)
-			}, 0, ms(11),
+			}), 0, ms(11),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -181,11 +136,38 @@ func TestWhatWasMeasuredOfOutages(t *testing.T) {
 	}
 }
 
+// talking plays while the client talks, and says for how long it heard nothing.
+func talking(play func(r *rig)) func(r *rig) time.Duration {
+	return func(r *rig) time.Duration {
+		r.talking(7 * second)
+		play(r)
+		return r.outage(30 * second)
+	}
+}
+
 // takeOver moves the address, and has the survivor speak first.
 func (r *rig) takeOver(from, to int) {
 	place := r.gw[from].peer(r.t).Endpoint
 	r.move(from, to)
 	r.gw[to].kick(r.t, place)
+}
+
+// tooEarly has the second gateway speak to the client, at the place that it returns, for
+// so long before the address is there.
+func (r *rig) tooEarly(by time.Duration) netip.AddrPort {
+	place := r.gw[0].peer(r.t).Endpoint
+	r.gw[0].host.Have(floating, false)
+	r.gw[1].kick(r.t, place)
+	r.after(by)
+	r.gw[1].host.Have(floating, true)
+	return place
+}
+
+// absent removes the client from its gateway, and sets it again later.
+func (r *rig) absent(d time.Duration) {
+	r.gw[0].do(r.t, gateway.Step{Verb: gateway.Remove, Peer: r.gw[0].row})
+	r.after(d)
+	r.gw[0].set(r.t)
 }
 
 // spokenFirst has the client talk in a session that the first gateway began.

@@ -49,24 +49,15 @@ func playReplayInitiation(ctx context.Context, w *world) (err error) {
 	if err != nil {
 		return err
 	}
-	p, err := w.probe(every)
+	p, err := w.talk(ctx, every)
 	if err != nil {
-		return err
-	}
-	if _, err := w.up(ctx, p); err != nil {
 		return err
 	}
 	message, err := s.next(ctx, homeAddr)
 	if err != nil {
 		return err
 	}
-	if err := steady(ctx, p); err != nil {
-		return err
-	}
-	if err := w.carriedBy(ctx, w.gateways[0]); err != nil {
-		return err
-	}
-	before, err := w.gateways[0].known(ctx, d.Key)
+	before, err := w.lasting(ctx, p, d.Key)
 	if err != nil {
 		return err
 	}
@@ -146,27 +137,14 @@ func playKeyWithoutPSK(ctx context.Context, w *world, psk wgkey.Preshared) error
 		return err
 	}
 	text := strings.Replace(stolen, "[Peer]\n", "[Peer]\nPresharedKey = "+psk.RevealText()+"\n", 1)
-	t, err := scene.Up(ctx, scene.TunnelConfig{
-		Host: w.scene.Client, Text: text, Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
-	})
+	if err := w.tunnel(ctx, text); err != nil {
+		return err
+	}
+	p, err := w.talk(ctx, every)
 	if err != nil {
 		return err
 	}
-	w.tunnels = append(w.tunnels, t)
-	p, err := w.probe(every)
-	if err != nil {
-		return err
-	}
-	if _, err := w.up(ctx, p); err != nil {
-		return err
-	}
-	if err := steady(ctx, p); err != nil {
-		return err
-	}
-	if err := w.carriedBy(ctx, w.gateways[0]); err != nil {
-		return err
-	}
-	before, err := w.gateways[0].known(ctx, d.Key)
+	before, err := w.lasting(ctx, p, d.Key)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,6 @@ import (
 	"github.com/holdfastvpn/holdfast/gateway/runstate"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
 	"github.com/holdfastvpn/holdfast/internal/testnet/scene"
-	"github.com/holdfastvpn/holdfast/vpn/wgkey"
 )
 
 // year is how far off a clock can be whose battery is empty.
@@ -111,21 +110,16 @@ func (s *skew) play(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	p, err := w.probe(every)
+	p, err := w.talk(ctx, every)
 	if err != nil {
 		return err
 	}
-	if _, err := w.up(ctx, p); err != nil {
-		return err
-	}
-	if err := steady(ctx, p); err != nil {
-		return err
-	}
-	if err := w.carriedBy(ctx, w.gateways[0]); err != nil {
+	before, err := w.lasting(ctx, p, d.Key)
+	if err != nil {
 		return err
 	}
 	if s.machine {
-		if err := s.sway(ctx, w, p, d.Key); err != nil {
+		if err := s.sway(ctx, w, p, before); err != nil {
 			return err
 		}
 	}
@@ -139,11 +133,7 @@ func (s *skew) play(ctx context.Context, w *world) error {
 
 // sway sets the clock of everybody to and fro by an hour, for longer than a gateway
 // waits until it forgets whom another one carries. Nobody is to notice.
-func (s *skew) sway(ctx context.Context, w *world, p *testnet.Probe, key wgkey.Public) error {
-	before, err := w.gateways[0].known(ctx, key)
-	if err != nil {
-		return err
-	}
+func (s *skew) sway(ctx context.Context, w *world, p *testnet.Probe, before gateway.PeerState) error {
 	for _, by := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
 		if err := errors.Join(s.set(by), sleep(ctx, 7*time.Second)); err != nil {
 			return err

@@ -28,6 +28,7 @@ import (
 
 	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
 	"github.com/holdfastvpn/holdfast/internal/testnet"
+	"github.com/holdfastvpn/holdfast/internal/testnet/pick"
 	"github.com/holdfastvpn/holdfast/internal/testnet/vm"
 )
 
@@ -62,29 +63,25 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.list, "list", false, "list the scenarios and stop")
 	f.BoolVar(&o.verbose, "v", false, "write the logs to standard error")
 	o.line.flags(f)
-	f.IntVar(&o.runs, "runs", 1, "play each scenario `N` times, with seeds S, S+1, …")
+	pick.Runs(f, &o.runs, &o.seed, 1, "play each scenario `N` times, with seeds S, S+1, …")
 	f.IntVar(&o.crowd, "crowd", 100, "`N` clients talk where there are many, and a quarter as many are idle")
-	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: lab [flags] [SCENARIO…]\n\nWithout a scenario, all are played. Flags:\n")
 		f.PrintDefaults()
-		fmt.Fprintf(stderr, "\nScenarios:\n%s", listing())
+		fmt.Fprintf(stderr, "\nScenarios:\n%s", known())
 	}
 	names, err := intersperse(f, args)
 	if err != nil {
 		return o, err
 	}
-	if o.runs < 1 || o.runs > 10_000 {
-		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
+	if err := pick.Draw(o.runs, &o.seed); err != nil {
+		return o, err
 	}
 	if o.crowd < 1 || o.crowd > 5000 {
 		return o, fmt.Errorf("-crowd %d: want 1 to 5000", o.crowd)
 	}
 	if c := vm.Clock(o.clock); c != vm.Virtual && c != vm.Wall {
 		return o, fmt.Errorf("-clock %s: want %s or %s", o.clock, vm.Virtual, vm.Wall)
-	}
-	if o.seed == 0 {
-		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, printed with the result
 	}
 	if o.scenarios, err = choose(names); err != nil {
 		return o, err
@@ -105,21 +102,23 @@ func intersperse(f *flag.FlagSet, args []string) (names []string, err error) {
 	}
 }
 
+// known are the scenarios that there are.
+func known() pick.List[Scenario] {
+	return pick.List[Scenario]{
+		Kind: "scenario",
+		All:  scenarios(),
+		Name: func(s Scenario) string { return s.Name },
+		Line: func(s Scenario) string { return fmt.Sprintf("%s (%s)", s.Does, strings.Join(s.Promises, " ")) },
+	}
+}
+
 // choose finds the scenarios of those names; none means all.
 func choose(names []string) ([]Scenario, error) {
-	if len(names) == 0 {
-		return scenarios(), nil
+	out, err := known().Named(names)
+	if len(names) > 0 { // else they stand in order
+		slices.SortStableFunc(out, func(a, b Scenario) int { return first(a) - first(b) })
 	}
-	var out []Scenario
-	for _, name := range names {
-		i := slices.IndexFunc(scenarios(), func(s Scenario) bool { return s.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("no scenario %q; there are:\n%s", name, listing())
-		}
-		out = append(out, scenarios()[i])
-	}
-	slices.SortStableFunc(out, func(a, b Scenario) int { return first(a) - first(b) })
-	return out, nil
+	return out, err
 }
 
 // first is 0 for what others are held against, and has to be played before them.
@@ -128,15 +127,6 @@ func first(s Scenario) int {
 		return 0
 	}
 	return 1
-}
-
-// listing is a line a scenario.
-func listing() string {
-	var b strings.Builder
-	for _, s := range scenarios() {
-		fmt.Fprintf(&b, "  %-18s %s (%s)\n", s.Name, s.Does, strings.Join(s.Promises, " "))
-	}
-	return b.String()
 }
 
 func run(args []string, stdout, stderr io.Writer) int {
@@ -148,7 +138,7 @@ func run(args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintf(stderr, "lab: %v\n", err)
 		return exitUnfit
 	case o.list:
-		fmt.Fprint(stdout, listing())
+		fmt.Fprint(stdout, known())
 		return exitOK
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

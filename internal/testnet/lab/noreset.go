@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/internal/testnet"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
 	"github.com/holdfastvpn/holdfast/vpn/wgkey"
@@ -48,11 +47,8 @@ func playNoReset(ctx context.Context, w *world) error {
 	if err != nil {
 		return err
 	}
-	p, err := w.probe(10 * time.Millisecond)
+	p, err := w.talk(ctx, 10*time.Millisecond)
 	if err != nil {
-		return err
-	}
-	if _, err := w.up(ctx, p); err != nil {
 		return err
 	}
 	if err := steady(ctx, p); err != nil {
@@ -84,16 +80,10 @@ func playNoReset(ctx context.Context, w *world) error {
 		return err
 	}
 	outage := p.Outage(p.Replies()[0].Received)
-	// What was sent up to now has come back, or is lost, once something has that
-	// it cannot have overtaken.
-	end := p.Sent()
-	if _, err := p.WaitReply(ctx, time.Now().Add(w.run.Line.overtaking())); err != nil {
+	lost, _, err := w.run.Line.lost(ctx, p, first)
+	if err = errors.Join(err, p.Close()); err != nil {
 		return err
 	}
-	if err := p.Close(); err != nil {
-		return err
-	}
-	lost := missing(p.Replies(), first, end)
 	w.run.Metrics.Count("lost", int64(lost))
 	w.run.Metrics.Count("sent", int64(p.Sent()))
 	w.run.Metrics.Millis("longest_silence_ms", outage)
@@ -251,32 +241,4 @@ func (w *watcher) look(ctx context.Context) error {
 		return nil
 	}
 	return errors.New("the peer is gone")
-}
-
-// missing counts the packets with numbers from first to before end that have not
-// come back, in whatever order. Those before the tunnel was up, and those under
-// way when the probe ended, are not lost.
-func missing(replies []testnet.Reply, first, end uint64) uint64 {
-	lost := end - first
-	for _, r := range replies {
-		if r.Number >= first && r.Number < end {
-			lost--
-		}
-	}
-	return lost
-}
-
-// rearmed is how long after a handshake a client may make one more by itself, whatever
-// the gateway does: it sends its initiation and only then sets the timer for the next
-// try (SendHandshakeInitiation in device/send.go of wireguard-go,
-// wg_packet_send_handshake_initiation in send.c of the kernel), so that a response which
-// overtakes that leaves the timer set. It fires after REKEY_TIMEOUT, 5 s, and up to a
-// third of a second; what is left is for a busy machine.
-const rearmed = 6 * time.Second
-
-// steady waits until nobody but a gateway that loses it ends the client's session, for
-// the next 110 s: those who look for another handshake begin then.
-func steady(ctx context.Context, p *testnet.Probe) error {
-	_, err := p.WaitReply(ctx, p.Replies()[0].Received.Add(rearmed))
-	return err
 }

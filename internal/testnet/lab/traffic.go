@@ -95,18 +95,14 @@ func (t *traffic) undisturbed(ctx context.Context) error {
 	if age := now.Sub(t.before); age != 0 && age < 110*time.Second {
 		return fmt.Errorf("another handshake after %v", age)
 	}
-	first, end := t.probe.Replies()[0].Number, t.probe.Sent()
-	if _, err := t.probe.WaitReply(ctx, time.Now().Add(t.plant.run.Line.overtaking())); err != nil {
+	lost, sent, err := t.plant.run.Line.lost(ctx, t.probe, t.probe.Replies()[0].Number)
+	if err = errors.Join(err, t.probe.Close()); err != nil {
 		return err
 	}
-	if err := t.probe.Close(); err != nil {
-		return err
-	}
-	lost := missing(t.probe.Replies(), first, end)
 	t.plant.run.Metrics.Count("lost", int64(lost))
 	t.plant.run.Metrics.Count("sent", int64(t.probe.Sent()))
 	if lost > 0 {
-		return fmt.Errorf("%d of %d packets were lost", lost, end-first)
+		return fmt.Errorf("%d of %d packets were lost", lost, sent)
 	}
 	return nil
 }

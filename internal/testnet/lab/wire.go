@@ -157,18 +157,3 @@ func (w *world) unmoved(ctx context.Context, before gateway.PeerState) error {
 	}
 	return nil
 }
-
-// gapless ends traffic of which no packet may be lost since the first answer.
-func (w *world) gapless(ctx context.Context, p *testnet.Probe) error {
-	first, end := p.Replies()[0].Number, p.Sent()
-	if _, err := p.WaitReply(ctx, time.Now().Add(w.run.Line.overtaking())); err != nil {
-		return err
-	}
-	lost := missing(p.Replies(), first, end)
-	w.run.Metrics.Count("lost", int64(lost))
-	w.run.Metrics.Count("sent", int64(end-first))
-	if lost > 0 {
-		return fmt.Errorf("%d of %d packets were lost", lost, end-first)
-	}
-	return nil
-}

@@ -8,18 +8,14 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/holdfastvpn/holdfast/gateway"
-	"github.com/holdfastvpn/holdfast/gateway/wgdevice"
-	"github.com/holdfastvpn/holdfast/internal/testnet"
 	"github.com/holdfastvpn/holdfast/internal/testnet/scene"
 	"github.com/holdfastvpn/holdfast/location"
 	"github.com/holdfastvpn/holdfast/peer"
-	"github.com/holdfastvpn/holdfast/transport/memtransport"
 	"github.com/holdfastvpn/holdfast/vpn"
 	"github.com/holdfastvpn/holdfast/vpn/memstore"
 	"github.com/holdfastvpn/holdfast/vpn/seal"
@@ -52,16 +48,6 @@ type world struct {
 
 	// tune changes what the nth gateway is made of; nil: nothing.
 	tune func(n int, c *gateway.ProcessConfig)
-}
-
-// gw is one gateway of the world.
-type gw struct {
-	world   *world
-	host    *testnet.Host
-	id      gateway.ID
-	process *gateway.Process
-	stop    func() error // nil: its process is not running
-	talks   []func() error
 }
 
 // with builds a world, plays in it and takes it down. When the play fails, it
@@ -129,98 +115,6 @@ func (w *world) startCore() error {
 	return nil
 }
 
-// start runs the gateway as a process would, on whatever its host has already.
-func (g *gw) start() error {
-	c := gateway.ProcessConfig{
-		ID:    g.id,
-		Plane: g.world.core,
-		Open:  func(context.Context, gateway.LocationID) (gateway.Device, error) { return g.open() },
-		Log:   g.world.run.Log.With("at", g.host.Name()),
-	}
-	if g.world.tune != nil {
-		g.world.tune(slices.Index(g.world.gateways, g), &c)
-	}
-	p, err := gateway.NewProcess(c)
-	if err != nil {
-		return err
-	}
-	g.process, g.stop = p, background(p.Run)
-	for _, other := range g.world.gateways {
-		if other != g && other.stop != nil {
-			g.talk(other)
-		}
-	}
-	if g.world.front != nil {
-		return g.health()
-	}
-	return nil
-}
-
-// talk lets two gateways talk while both run.
-func (g *gw) talk(other *gw) {
-	p := memtransport.NewPair(memtransport.End{ID: g.id, Talker: g.process}, memtransport.End{ID: other.id, Talker: other.process})
-	stop := background(func(ctx context.Context) error {
-		for ctx.Err() == nil {
-			if err := p.Talk(ctx, gateway.LocationID(g.world.office.ID)); err != nil {
-				g.world.run.Log.Debug("a conversation ended", "err", err)
-			}
-			_ = sleep(ctx, 100*time.Millisecond) // one that is not there yet, or not told of the other
-		}
-		return nil
-	})
-	stop = sync.OnceValue(stop)
-	g.talks, other.talks = append(g.talks, stop), append(other.talks, stop)
-}
-
-// halt stops the gateway's process and leaves its interface.
-func (g *gw) halt() error {
-	if g.stop == nil {
-		return nil
-	}
-	errs := []error{g.hush()}
-	stop := g.stop
-	g.stop = nil
-	return errors.Join(append(errs, stop())...)
-}
-
-// hush ends what the gateway tells its siblings.
-func (g *gw) hush() error {
-	var errs []error
-	for _, stop := range g.talks {
-		errs = append(errs, stop())
-	}
-	g.talks = nil
-	return errors.Join(errs...)
-}
-
-// end takes the gateway's interface away.
-func (g *gw) end(ctx context.Context) error {
-	return g.by(func(dev gateway.Device) error { return scene.End(ctx, dev) })
-}
-
-// open returns a further handle of the gateway's interface.
-func (g *gw) open() (*wgdevice.Device, error) {
-	return wgdevice.Open(wgdevice.Config{
-		Name: ifname, NetNS: scene.Path(g.host), Backend: g.world.run.Backend, Log: g.world.run.Log.With("at", g.host.Name()),
-	})
-}
-
-// by opens a handle of the gateway's interface for f: an onlooker, or somebody
-// who meddles.
-func (g *gw) by(f func(gateway.Device) error) error {
-	dev, err := g.open()
-	if err != nil {
-		return err
-	}
-	return errors.Join(f(dev), dev.Close())
-}
-
-// state observes the gateway's interface past its process.
-func (g *gw) state(ctx context.Context) (s gateway.State, err error) {
-	err = g.by(func(dev gateway.Device) error { return dev.Observe(ctx, &s) })
-	return s, err
-}
-
 // background runs f until the function that it returns is called, which waits
 // for its end.
 func background(f func(context.Context) error) (stop func() error) {
@@ -245,14 +139,19 @@ func (w *world) join(ctx context.Context) (peer.Device, error) {
 	case w.plain:
 		return d, plainly(ctx, w.scene.Client, text)
 	}
+	return d, w.tunnel(ctx, text)
+}
+
+// tunnel sets the client up with a wg-quick text.
+func (w *world) tunnel(ctx context.Context, text string) error {
 	t, err := scene.Up(ctx, scene.TunnelConfig{
 		Host: w.scene.Client, Text: text, Backend: w.run.Backend, Log: w.run.Log.With("at", "client"),
 	})
 	if err != nil {
-		return d, err
+		return err
 	}
 	w.tunnels = append(w.tunnels, t)
-	return d, nil
+	return nil
 }
 
 // enrol adds the client's device to the location, and returns its wg-quick text once
@@ -341,53 +240,6 @@ func (w *world) overview(ctx context.Context) (vpn.LocationOverview, error) {
 		}
 	}
 	return vpn.LocationOverview{}, errors.New("the overview lacks the location")
-}
-
-// probe sends through the tunnel to the server in the office.
-func (w *world) probe(every time.Duration) (*testnet.Probe, error) {
-	return w.scene.Client.Probe(testnet.ProbeConfig{To: netip.AddrPortFrom(scene.Server4, scene.EchoPort), Every: every})
-}
-
-// connect joins and sends through the tunnel until the first answer is there.
-func (w *world) connect(ctx context.Context, every time.Duration) (*testnet.Probe, error) {
-	if _, err := w.join(ctx); err != nil {
-		return nil, err
-	}
-	p, err := w.probe(every)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := w.up(ctx, p); err != nil {
-		return nil, err
-	}
-	return p, nil
-}
-
-// up waits for the first answer, and returns it. That one has waited for ARP and
-// for the handshake too: the round trip that becomes a figure is that of the next
-// packet that was sent, which need not be the next to come back.
-func (w *world) up(ctx context.Context, p *testnet.Probe) (testnet.Reply, error) {
-	first, err := p.WaitReply(ctx, time.Time{})
-	if err != nil {
-		return first, fmt.Errorf("the tunnel does not come up: %w", err)
-	}
-	if _, err := p.WaitReply(ctx, first.Received.Add(w.run.Line.overtaking())); err != nil {
-		return first, err
-	}
-	rtt := trip(p.Replies(), first.Received)
-	w.run.Metrics.Millis("rtt_ms", rtt)
-	return first, w.run.Line.fits(rtt)
-}
-
-// trip is the round trip of the first packet sent later than after; there is one.
-func trip(replies []testnet.Reply, after time.Time) time.Duration {
-	var next testnet.Reply
-	for _, r := range replies {
-		if r.Sent.After(after) && (next.Sent.IsZero() || r.Number < next.Number) {
-			next = r
-		}
-	}
-	return next.Received.Sub(next.Sent)
 }
 
 // close takes everything down, and is fine with a world half built.

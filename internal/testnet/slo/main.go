@@ -21,7 +21,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -30,6 +29,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/holdfastvpn/holdfast/internal/testnet/pick"
 	"github.com/holdfastvpn/holdfast/internal/testnet/vm"
 )
 
@@ -58,49 +58,31 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	f := flag.NewFlagSet("slo", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&o.file, "o", "slo.json", "`file` to write")
-	f.IntVar(&o.runs, "runs", 100, "play the scenarios of failover `N` times each; others less often")
-	f.Uint64Var(&o.seed, "seed", 0, "`seed` of the first run; 0 draws one")
+	pick.Runs(f, &o.runs, &o.seed, 100, "play the scenarios of failover `N` times each; others less often")
 	f.Usage = func() {
 		fmt.Fprintf(stderr, "usage: slo [flags] [SERIES…]\n\nWithout a series, all are measured. Flags:\n")
 		f.PrintDefaults()
-		fmt.Fprintf(stderr, "\nSeries:\n%s", listing())
+		fmt.Fprintf(stderr, "\nSeries:\n%s", known())
 	}
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}
-	if o.runs < 1 || o.runs > 10_000 {
-		return o, fmt.Errorf("-runs %d: want 1 to 10000", o.runs)
-	}
-	if o.seed == 0 {
-		o.seed = 1 + rand.Uint64N(1_000_000) //nolint:gosec // a seed, written with the figures
+	if err := pick.Draw(o.runs, &o.seed); err != nil {
+		return o, err
 	}
 	var err error
-	o.series, err = choose(f.Args())
+	o.series, err = known().Named(f.Args())
 	return o, err
 }
 
-// choose finds the series of those names; none means all.
-func choose(names []string) ([]series, error) {
-	if len(names) == 0 {
-		return all(), nil
+// known are the series that there are.
+func known() pick.List[series] {
+	return pick.List[series]{
+		Kind: "series",
+		All:  all(),
+		Name: func(s series) string { return s.Name },
+		Line: func(s series) string { return "lab " + strings.Join(s.args(1, 0), " ") },
 	}
-	var out []series
-	for _, name := range names {
-		i := slices.IndexFunc(all(), func(s series) bool { return s.Name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("no series %q; there are:\n%s", name, listing())
-		}
-		out = append(out, all()[i])
-	}
-	return out, nil
-}
-
-func listing() string {
-	var b strings.Builder
-	for _, s := range all() {
-		fmt.Fprintf(&b, "  %-22s lab %s\n", s.Name, strings.Join(s.args(1, 0), " "))
-	}
-	return b.String()
 }
 
 func run(args []string, stdout, stderr io.Writer) int {

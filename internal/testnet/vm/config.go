@@ -22,18 +22,18 @@ const (
 	Wall    Clock = "wall"    // two CPUs, time as everywhere
 )
 
-// InsideEnv is the environment variable that tells a program that it runs in a
+// insideEnv is the environment variable that tells a program that it runs in a
 // machine of this package, and by which [Clock].
-const InsideEnv = "HOLDFAST_VM"
+const insideEnv = "HOLDFAST_VM"
 
 // Inside returns the clock of the machine that this process runs in; "" outside.
-func Inside() Clock { return Clock(os.Getenv(InsideEnv)) }
+func Inside() Clock { return Clock(os.Getenv(insideEnv)) }
 
 // Config holds what [Run] needs.
 type Config struct {
 	Program string   // required: a static binary on this machine, such as Build makes
 	Args    []string // without the program's name
-	Env     []string // KEY=value; beyond PATH, HOME, TMPDIR and InsideEnv, which are there
+	Env     []string // KEY=value; beyond PATH, HOME, TMPDIR and insideEnv, which are there
 	Dir     string   // where it runs in the machine; "" means /, and what is not there is made
 
 	Clock  Clock // "" means Virtual

@@ -145,7 +145,7 @@ func plant(c Config, k kernel, guest string) (tree, error) {
 	task := wire.Task{
 		Program: programPath + path.Base(c.Program),
 		Args:    c.Args,
-		Env:     append([]string{"PATH=/bin:/sbin", "HOME=/tmp", "TMPDIR=/tmp", InsideEnv + "=" + string(c.Clock)}, c.Env...),
+		Env:     append([]string{"PATH=/bin:/sbin", "HOME=/tmp", "TMPDIR=/tmp", insideEnv + "=" + string(c.Clock)}, c.Env...),
 		Dir:     c.Dir,
 		Limit:   c.Within,
 	}
