@@ -119,9 +119,10 @@ func (t *Takeover) Tried(now time.Time) {
 
 // Round returns what to do now: whom to try, given what the device is to be and
 // what it has. A peer that is not in want is left out, as is one that has come by
-// itself. Peers that the device has a session of, and those that are tried again, are
-// removed and set before, since WireGuard would not begin a handshake else; so are all
-// in user space, where that costs next to nothing. Who has answered and says nothing is
+// itself. Peers that the device has spoken with, and those that are tried again, are
+// removed and set before, since WireGuard would not begin a handshake else: it has a
+// session, or has answered a moment ago, which may have been an initiation that somebody
+// recorded and sent again. So are all in user space, where that costs next to nothing. Who has answered and says nothing is
 // kicked only, and so spoken to.
 func (t *Takeover) Round(want Config, s *State, now time.Time) Plan {
 	t.round = now
@@ -197,7 +198,7 @@ func (t *Takeover) try(p *stages, want Config, s *State, f flight, now time.Time
 		t.up++ // it came by itself
 		return false
 	}
-	if f.tried > 0 || there && !have.Handshake.IsZero() || s.Backend != kernel {
+	if f.tried > 0 || there && have.spoken() || s.Backend != kernel {
 		p.removes = append(p.removes, Step{Verb: Remove, Peer: Peer{Key: row.Key}})
 		p.sets = append(p.sets, Step{Verb: Set, Peer: row})
 		have.Handshake, have.Rx = time.Time{}, 0
@@ -207,6 +208,9 @@ func (t *Takeover) try(p *stages, want Config, s *State, f flight, now time.Time
 	t.flying = append(t.flying, f)
 	return true
 }
+
+// spoken says that WireGuard has said something to the peer since it was added.
+func (p *PeerState) spoken() bool { return !p.Handshake.IsZero() || p.Tx > 0 }
 
 // place is where to try next: the last place twice, since packets get lost, then
 // the one before, if there is one, and the last one again.

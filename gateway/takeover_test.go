@@ -266,6 +266,21 @@ func TestTakeoverOfThoseWhoHaveASession(t *testing.T) {
 	require.Equal(t, 2, take.Up())
 }
 
+// The kernel has answered an initiation that somebody recorded: it would begin no
+// handshake within the next 5 s.
+func TestTakeoverOfThoseWhoWereAnswered(t *testing.T) {
+	a := newAir(t, 2, 1)
+	fresh, answered := a.want.Peers[0], a.want.Peers[1]
+	s := gateway.State{Backend: "kernel", Peers: []gateway.PeerState{
+		{Key: fresh.Key},
+		{Key: answered.Key, Rx: 148, Tx: 92, Endpoint: cafe},
+	}}
+	p := gateway.NewTakeover(a.targets()).Round(a.want, &s, a.now)
+	require.Equal(t, []gateway.Verb{gateway.Remove, gateway.Set, gateway.Kick, gateway.Kick}, verbs(p))
+	require.Equal(t, answered.Key, p[0].Peer.Key)
+	require.Equal(t, answered.Key, p[1].Peer.Key)
+}
+
 func verbs(p gateway.Plan) (out []gateway.Verb) {
 	for _, s := range p {
 		out = append(out, s.Verb)
