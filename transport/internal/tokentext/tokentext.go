@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -18,7 +19,7 @@ const (
 // Encode is the text: prefix, and letters, digits, '-' and '_'.
 func Encode(prefix string, body []byte) string {
 	sum := sha256.Sum256(body)
-	return prefix + base64.RawURLEncoding.EncodeToString(append(body[:len(body):len(body)], sum[:checksum]...))
+	return prefix + base64.RawURLEncoding.EncodeToString(append(slices.Clip(body), sum[:checksum]...))
 }
 
 // Decode reads what Encode wrote, with white space around it. It fails with bad, and
