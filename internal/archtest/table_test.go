@@ -100,8 +100,8 @@ var table = []row{
 		may: []string{"transport", "gateway", "vpn/wgkey"},
 	},
 	{
-		path: "transport/clientrpc", what: "what clients ask of the core, on a wire",
-		may: []string{"transport", "mfa", "peer", "location", "vpn/wgkey"}, planned: true,
+		path: "transport/clientrpc", what: "what clients ask of the core, on a wire through proxies that cannot read it",
+		may: []string{"transport", "transport/sealed", "vpn/wgkey"},
 	},
 	{
 		path: "transport/proxy", what: "the relay in the DMZ",
