@@ -26,7 +26,7 @@ type ClientConfig struct {
 	// Trusted was told last; required.
 	Trust []sealed.Fingerprint
 	// Trusted is told, one call at a time, which keys the core has from now on: to be
-	// kept. It may be nil.
+	// kept. It must not use the Client, and may be nil.
 	Trusted func([]sealed.Fingerprint)
 	// Errors are those of the core's HandlerConfig.
 	Errors []Sentinel

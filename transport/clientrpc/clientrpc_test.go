@@ -20,6 +20,7 @@ func TestADeviceAsks(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, fmt.Sprint("laptop says ", i), got)
 	}
+	require.Len(t, r.relay.bodies, 100, "each at the first try")
 	require.Empty(t, r.told, "there is nothing new about the keys")
 }
 
@@ -152,6 +153,7 @@ func TestACoreThatIsAway(t *testing.T) {
 	_, err = clientrpc.Call[text, text](ctx, r.client, "wait", say(""))
 	require.ErrorIs(t, err, clientrpc.ErrAway)
 	require.ErrorIs(t, err, context.Canceled)
+	require.NotContains(t, r.store.log.String(), "failed", "it is no failure of the core")
 }
 
 func TestWhatCannotBeServed(t *testing.T) {

@@ -78,7 +78,7 @@ func (o *Opened) CheckEnrolment(e Enrolment, key EnrolKey) error {
 	}
 	knows, has := e.proofs(o.opener.cfg.Deployment, o.core.Public().Fingerprint(), o.Caller.Identity, key, shared)
 	one, two := hmac.Equal(knows[:], e.Knows[:]), hmac.Equal(has[:], e.Has[:])
-	if !one || !two || key.IsZero() {
+	if !one || !two || shared == nil || key.IsZero() {
 		return ErrEnrolment
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
+	"github.com/holdfastvpn/holdfast/transport/internal/transcript"
 	"github.com/holdfastvpn/holdfast/transport/sealed"
 )
 
@@ -69,6 +70,15 @@ func TestEnrolment(t *testing.T) {
 	mixed := theirs // the token's holder with a key that is not theirs
 	mixed.Has = e.Has
 	require.ErrorIs(t, r.arrives(t, identity).CheckEnrolment(mixed, tok.Key()), sealed.ErrEnrolment)
+
+	low := e // a key that nobody has, with proofs that are all keyed by the token
+	low.WireGuard = [32]byte{1}
+	core, public := r.key.Public().Fingerprint(), identity.Public()
+	for label, mac := range map[string]*[32]byte{"the device knows the token": &low.Knows, "the device has the WireGuard key": &low.Has} {
+		copy(mac[:], transcript.MAC([32]byte(tok.Key().Reveal()), "holdfast enrol v1: "+label,
+			[]byte("acme"), tok.ID[:], core[:], public[:], low.WireGuard[:]))
+	}
+	require.ErrorIs(t, r.arrives(t, identity).CheckEnrolment(low, tok.Key()), sealed.ErrEnrolment)
 
 	newer := sealed.NewCoreKey()
 	require.NoError(t, r.opener.SetKeys(newer, r.key))

@@ -16,15 +16,27 @@ func (o *Opener) Count() *Work {
 		return decap(enc, k, info)
 	}
 	o.verify = func(key IdentityPublic, message, signature []byte) bool {
-		w.Verifications++
+		if key != (IdentityPublic{}) && key[0]&key[31] != 0xff && len(signature) == 64 && signature[63]|signature[62]|signature[61] != 0 {
+			w.Verifications++ // one that takes all of the work
+		}
 		return verify(key, message, signature)
 	}
 	return w
 }
 
-// SealAs seals what r says, but signs with another identity than the one it names, and
-// for another core or deployment than it is sealed to.
-func SealAs(r Request, signer Identity, deployment string, core Fingerprint) ([]byte, error) {
+// Forgery is how a request differs from what Seal would make of it.
+type Forgery struct {
+	Signer     Identity    // instead of Request.Identity
+	Deployment string      // that the signature is for
+	Core       Fingerprint // that the signature is for
+	KeyID      [8]byte     // on the envelope
+	Inside     []byte      // instead of a request
+}
+
+// Forge seals r with the difference that edit makes.
+func Forge(r Request, edit func(*Forgery)) ([]byte, error) {
+	f := Forgery{Signer: r.Identity, Deployment: r.Deployment, Core: r.Core.Fingerprint(), KeyID: r.Core.Fingerprint().keyID()}
+	edit(&f)
 	kdf, aead := suite()
 	enc, s, err := hpke.NewSender(r.Core.kem, kdf, aead, info(r.Deployment))
 	if err != nil {
@@ -32,25 +44,31 @@ func SealAs(r Request, signer Identity, deployment string, core Fingerprint) ([]
 	}
 	in := inside{kind: aDevice, id: [16]byte{1}, at: r.At, key: r.Identity.Public(), method: r.Method, body: r.Body}
 	signed := in.append(nil)
-	plain := pad(append(signed, signer.sign(statement(deployment, core, enc, signed))...))
-	return finish(r, s, enc, plain)
-}
-
-// SealRaw seals bytes as if they were a request.
-func SealRaw(r Request, plain []byte) ([]byte, error) {
-	kdf, aead := suite()
-	enc, s, err := hpke.NewSender(r.Core.kem, kdf, aead, info(r.Deployment))
-	if err != nil {
-		return nil, err
+	plain := f.Inside
+	if plain == nil {
+		plain = pad(append(signed, f.Signer.sign(statement(f.Deployment, f.Core, enc, signed))...))
 	}
-	return finish(r, s, enc, plain)
-}
-
-func finish(r Request, s *hpke.Sender, enc, plain []byte) ([]byte, error) {
-	id := r.Core.Fingerprint().keyID()
-	header := append([]byte{version}, id[:]...)
+	header := append([]byte{version}, f.KeyID[:]...)
 	text, err := s.Seal(header, plain)
 	return append(append(header, enc...), text...), err
+}
+
+// Bucket is the length that n bytes are padded to.
+func Bucket(n int) int { return bucket(n) }
+
+// Variants are like w, but each lacks one of the things that bind an answer to its
+// request.
+func (w *Waiting) Variants() map[string]*Waiting {
+	with := func(edit func(*answerKeys)) *Waiting {
+		k := w.keys()
+		edit(&k)
+		return &Waiting{id: w.id, keys: func() answerKeys { return k }}
+	}
+	return map[string]*Waiting{
+		"the secret":   with(func(k *answerKeys) { k.secret = make([]byte, len(k.secret)) }),
+		"enc":          with(func(k *answerKeys) { k.enc = make([]byte, len(k.enc)) }),
+		"the envelope": with(func(k *answerKeys) { k.request[0] ^= 1 }),
+	}
 }
 
 // Inside is what the opener would read of a request that it opened.

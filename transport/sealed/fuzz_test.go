@@ -28,7 +28,7 @@ func FuzzOpener(f *testing.F) {
 		}
 		plain := make([]byte, bucket)
 		copy(plain, b)
-		envelope, err := sealed.SealRaw(r.request("m", "b"), plain)
+		envelope, err := sealed.Forge(r.request("m", "b"), func(f *sealed.Forgery) { f.Inside = plain })
 		require.NoError(t, err)
 		_, err = r.open(t, envelope)
 		require.ErrorIs(t, err, sealed.ErrRefused)
@@ -50,6 +50,7 @@ func FuzzWaiting(f *testing.F) {
 // What a core says to its own devices is read with care as well.
 func FuzzParseAnswer(f *testing.F) {
 	f.Add(sealed.AppendAnswer(sealed.Answer{At: start, Body: []byte("x"), Keys: make([]sealed.Fingerprint, 2)}))
+	f.Add(sealed.AppendAnswer(sealed.Answer{At: start, Keys: make([]sealed.Fingerprint, sealed.MaxKeys+1)}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		a, ok := sealed.ParseAnswer(b)
 		if ok {

@@ -2,7 +2,6 @@ package sealed
 
 import (
 	"context"
-	"crypto/ed25519"
 	"crypto/hpke"
 	"crypto/rand"
 	"errors"
@@ -178,7 +177,7 @@ func (o *Opener) Open(ctx context.Context, now time.Time, envelope []byte) (*Ope
 	sealed := known && opened && parsed
 	key := in.key
 	if !sealed {
-		key, signed, signature = nobody, envelope[headerSize+encSize:], make([]byte, ed25519.SignatureSize)
+		key, signed, signature = nobody.key, envelope[headerSize+encSize:], nobody.signature
 	}
 	proven := o.verify(key, statement(o.cfg.Deployment, core.Public().Fingerprint(), enc, signed), signature)
 	switch {
@@ -200,8 +199,17 @@ func (o *Opener) Open(ctx context.Context, now time.Time, envelope []byte) (*Ope
 	return o.admit(ctx, now, out)
 }
 
-// nobody is a valid key that no device has: its private half is thrown away at once.
-var nobody = NewIdentity().Public() //nolint:gochecknoglobals // a constant of this process
+// nobody has a valid key, and a signature over something else: to verify it takes what
+// any other takes. The private half is thrown away at once.
+var nobody = func() (n struct { //nolint:gochecknoglobals // a constant of this process
+	key       IdentityPublic
+	signature []byte
+},
+) {
+	i := NewIdentity()
+	n.key, n.signature = i.Public(), i.sign(nil)
+	return n
+}()
 
 func (o *Opener) refuse(why Reason) error {
 	if o.cfg.Refused != nil {

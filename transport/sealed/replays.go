@@ -112,7 +112,7 @@ func (r *replays) sweep(now time.Time) {
 	old := now.Add(-r.window).UnixNano()
 	for device, d := range r.seen {
 		d.all = slices.DeleteFunc(d.all, func(c claim) bool { return c.at < old })
-		if len(d.all) == 0 && d.low < old {
+		if len(d.all) == 0 { // low is older than they were
 			delete(r.seen, device)
 		}
 	}

@@ -122,6 +122,10 @@ func TestAnswersCannotBeSwapped(t *testing.T) {
 	got, err := w1.Open(a1)
 	require.NoError(t, err)
 	require.Equal(t, "one", string(got.Body))
+	for what, v := range w1.Variants() {
+		_, err = v.Open(a1)
+		require.Same(t, sealed.ErrRefused, err, "without %s", what)
+	}
 	got, err = w2.Open(a2)
 	require.NoError(t, err)
 	require.Equal(t, "two", string(got.Body))
@@ -139,30 +143,28 @@ func TestOnlyTheCoreThatWasMeant(t *testing.T) {
 		_, err := o.Open(t.Context(), r.now, envelope)
 		require.Same(t, sealed.ErrRefused, err, name)
 	}
-	q, here := r.request("m", "b"), r.key.Public().Fingerprint()
-	for name, c := range map[string]struct {
-		signer     sealed.Identity
-		deployment string
-		core       sealed.Fingerprint
-		ok         bool
-	}{
-		"for another core":       {r.device, "acme", sealed.NewCoreKey().Public().Fingerprint(), false},
-		"for another deployment": {r.device, "acme2", here, false},
-		"by somebody else":       {sealed.NewIdentity(), "acme", here, false},
-		"as it should be":        {r.device, "acme", here, true},
+	for name, edit := range map[string]func(*sealed.Forgery){
+		"for another core":       func(f *sealed.Forgery) { f.Core = sealed.NewCoreKey().Public().Fingerprint() },
+		"for another deployment": func(f *sealed.Forgery) { f.Deployment = "acme2" },
+		"by somebody else":       func(f *sealed.Forgery) { f.Signer = sealed.NewIdentity() },
+		"under another key's id": func(f *sealed.Forgery) { f.KeyID[7] ^= 1 },
 	} {
-		envelope, err := sealed.SealAs(q, c.signer, c.deployment, c.core)
+		envelope, err := sealed.Forge(r.request("m", "b"), edit)
 		require.NoError(t, err)
 		_, err = r.open(t, envelope)
-		require.Equal(t, c.ok, err == nil, name)
+		require.Same(t, sealed.ErrRefused, err, name)
 	}
+	envelope, err := sealed.Forge(r.request("m", "b"), func(*sealed.Forgery) {})
+	require.NoError(t, err)
+	_, err = r.open(t, envelope)
+	require.NoError(t, err, "as it should be")
 }
 
 // A signature is for one envelope: who has the core's key could not send it on either.
 func TestASignatureIsForOneEnvelope(t *testing.T) {
 	r := newRig(t)
 	envelope, _ := r.seal(t, r.request("m", "b"))
-	again, err := sealed.SealRaw(r.request("m", "b"), r.opener.Inside(envelope))
+	again, err := sealed.Forge(r.request("m", "b"), func(f *sealed.Forgery) { f.Inside = r.opener.Inside(envelope) })
 	require.NoError(t, err)
 	_, err = r.open(t, again)
 	require.Same(t, sealed.ErrRefused, err)
@@ -200,6 +202,9 @@ func TestRotation(t *testing.T) {
 
 // proves P11: of how long something is, little shows.
 func TestLengthsTellLittle(t *testing.T) {
+	for n, want := range map[int]int{0: 512, 1: 512, 512: 512, 513: 1024, 1024: 1024, 1025: 2048, 65535: 65536, 65536: 65536} {
+		require.Equal(t, want, sealed.Bucket(n), n)
+	}
 	r := newRig(t)
 	lengths, answers := map[int]int{}, map[int]int{}
 	for n := 0; n <= sealed.MaxBody; n += 509 {
