@@ -33,10 +33,10 @@ func (r *rig) arrives(tb testing.TB, identity sealed.Identity) *sealed.Opened {
 	tb.Helper()
 	q := r.request("enrol", "")
 	q.Identity, q.Stranger = identity, true
-	envelope, _ := r.seal(tb, q)
+	envelope, w := r.seal(tb, q)
 	opened, err := r.open(tb, envelope)
 	require.NoError(tb, err)
-	require.Equal(tb, sealed.Caller{Identity: identity.Public()}, opened.Caller)
+	require.Equal(tb, sealed.Caller{Identity: identity.Public(), Request: w.ID()}, opened.Caller)
 	return opened
 }
 

@@ -135,6 +135,9 @@ type Caller struct {
 	Device string
 	// Identity is proven: the caller has the private key.
 	Identity IdentityPublic
+	// Request is the random id of this request. One core takes it once, but each does: a
+	// method that must never be carried out twice keeps it with what it writes.
+	Request [16]byte
 }
 
 // Opened is a request that was taken.
@@ -145,8 +148,6 @@ type Opened struct {
 	Method string
 	// Body is with it. It is the receiver's.
 	Body []byte
-	// ID is the random id of the request.
-	ID [16]byte
 	// At is when the request was made, by its own claim.
 	At time.Time
 
@@ -187,7 +188,7 @@ func (o *Opener) Open(ctx context.Context, now time.Time, envelope []byte) (*Ope
 		return nil, o.refuse(Unsigned)
 	}
 	out := &Opened{
-		Caller: Caller{Identity: in.key}, Method: in.method, Body: in.body, ID: in.id, At: in.at,
+		Caller: Caller{Identity: in.key, Request: in.id}, Method: in.method, Body: in.body, At: in.at,
 		opener: o, core: core, keys: func() answerKeys { return keys },
 	}
 	if tell, ok := o.replays.fits(in.at, now); !ok {
@@ -241,7 +242,7 @@ func (o *Opener) admit(ctx context.Context, now time.Time, out *Opened) (*Opened
 	if device == "" {
 		return nil, o.refuse(Unknown)
 	}
-	switch tell, v := o.replays.take(device, out.ID, out.At, now); v {
+	switch tell, v := o.replays.take(device, out.Caller.Request, out.At, now); v {
 	case fresh:
 		out.Caller.Device = device
 		return out, nil

@@ -29,7 +29,9 @@ func TestRefusalsAreAlike(t *testing.T) {
 	require.NoError(t, err)
 	nonsense, err := sealed.Forge(r.request("m", "b"), func(f *sealed.Forgery) { f.Inside = bytes.Repeat([]byte{0xff}, 512) })
 	require.NoError(t, err)
-	padded, err := sealed.Forge(r.request("m", "b"), func(f *sealed.Forgery) { f.Inside = append(r.opener.Inside(good)[:511], 1) })
+	inside := r.opener.Inside(good)
+	inside[511] = 1
+	padded, err := sealed.Forge(r.request("m", "b"), func(f *sealed.Forgery) { f.Inside = inside })
 	require.NoError(t, err)
 	with := func(edit func(*sealed.Request)) []byte {
 		q := r.request("m", "b")

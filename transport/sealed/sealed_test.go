@@ -34,7 +34,7 @@ func TestThereAndBack(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, q.Method, got.Method)
 		require.Equal(t, string(q.Body), string(got.Body))
-		require.Equal(t, w.ID(), got.ID)
+		require.Equal(t, w.ID(), got.Caller.Request)
 		require.True(t, q.At.Equal(got.At))
 		require.Equal(t, r.device.Public(), got.Caller.Identity)
 		require.Equal(t, map[bool]string{false: "laptop", true: ""}[q.Stranger], got.Caller.Device)
