@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +24,28 @@ func TestADeviceAsks(t *testing.T) {
 	}
 	require.Len(t, r.relay.bodies, 100, "each at the first try")
 	require.Empty(t, r.told, "there is nothing new about the keys")
+}
+
+// Many at once, by one Client, while the core's key changes.
+func TestADeviceAsksManyThings(t *testing.T) {
+	r := newRig(t)
+	r.off = time.Hour
+	var wg sync.WaitGroup
+	var failed atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			for j := range 4 {
+				want := fmt.Sprint(i, j)
+				a, err := clientrpc.Call[text, text](t.Context(), r.client, "echo", say(want))
+				if err != nil || a.GetValue() != "laptop says "+want {
+					failed.Add(1)
+				}
+			}
+		})
+	}
+	require.NoError(t, r.opener.SetKeys(sealed.NewCoreKey(), r.key))
+	wg.Wait()
+	require.Zero(t, failed.Load())
 }
 
 // Errors of the contract are what they were; of others only that there was one crosses.
