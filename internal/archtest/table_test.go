@@ -72,6 +72,10 @@ var table = []row{
 		may: []string{"transport"},
 	},
 	{
+		path: "transport/sealed", what: "what device and core say to each other, sealed from whoever carries it; identities of devices, enrolment",
+		may: []string{"transport"},
+	},
+	{
 		path: "transport/authority", what: "issues and revokes the certificates of a deployment; its roots and tokens",
 		may: []string{"transport", "transport/join"},
 	},
@@ -96,8 +100,8 @@ var table = []row{
 		may: []string{"transport", "gateway", "vpn/wgkey"},
 	},
 	{
-		path: "transport/clientrpc", what: "what clients ask of the core, on a wire",
-		may: []string{"transport", "mfa", "peer", "location", "vpn/wgkey"}, planned: true,
+		path: "transport/clientrpc", what: "what clients ask of the core, on a wire through proxies that cannot read it",
+		may: []string{"transport", "transport/sealed", "vpn/wgkey"},
 	},
 	{
 		path: "transport/proxy", what: "the relay in the DMZ",
@@ -191,4 +195,5 @@ var pure = []string{
 	"transport/hello.go",
 	"transport/join/token.go",
 	"transport/join/proof.go",
+	"transport/sealed/*.go",
 }

@@ -1,12 +1,12 @@
 package join
 
 import (
-	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/binary"
 	"fmt"
+
+	"github.com/holdfastvpn/holdfast/transport/internal/transcript"
 )
 
 // Verifier is what a core keeps of a secret: enough to prove the token to a joiner, and
@@ -32,17 +32,9 @@ const (
 	coreAnswers  = "holdfast join v1: the core answers"
 )
 
-// proof is a MAC over the label, what only this connection has, and the parts, each
-// with its length before it.
+// proof is a MAC over the label, what only this connection has, and the parts.
 func proof(v Verifier, label string, channel []byte, parts ...[]byte) []byte {
-	mac := hmac.New(sha256.New, v[:])
-	for _, p := range append([][]byte{[]byte(label), channel}, parts...) {
-		var n [8]byte
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		mac.Write(n[:])
-		mac.Write(p)
-	}
-	return mac.Sum(nil)
+	return transcript.MAC(v, label, append([][]byte{channel}, parts...)...)
 }
 
 // channelOf is a value that only the two ends of this connection have (RFC 9266 names

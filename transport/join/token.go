@@ -2,19 +2,17 @@ package join
 
 import (
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/holdfastvpn/holdfast/transport"
+	"github.com/holdfastvpn/holdfast/transport/internal/tokentext"
 	"github.com/holdfastvpn/holdfast/transport/join/internal/pb"
 )
 
@@ -57,8 +55,6 @@ func (t Token) Secret() [32]byte {
 
 const (
 	prefix    = "holdfast://join/"
-	maxText   = 4096
-	checksum  = 4
 	maxAmount = 64 // of locations and cores
 )
 
@@ -75,27 +71,16 @@ func (t Token) Reveal() string {
 	if err != nil {
 		return "" // names that are no UTF-8, which no identity has
 	}
-	sum := sha256.Sum256(body)
-	return prefix + base64.RawURLEncoding.EncodeToString(append(body, sum[:checksum]...))
+	return tokentext.Encode(prefix, body)
 }
 
 // ParseToken reads what Reveal wrote; white space around it does not matter. It fails
 // with ErrToken if anything is missing, and quotes nothing.
 func ParseToken(s string) (Token, error) {
-	bad := func(why string) (Token, error) {
-		return Token{}, fmt.Errorf("%w: %s: copy the whole of it again, from %s to its end", ErrToken, why, prefix)
-	}
-	text, ok := strings.CutPrefix(strings.TrimSpace(s), prefix)
-	if !ok || len(text) > maxText {
-		return bad("it is something else")
-	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil || len(raw) <= checksum || strings.ContainsAny(text, "\r\n") {
-		return bad("it is damaged")
-	}
-	body, sum := raw[:len(raw)-checksum], sha256.Sum256(raw[:len(raw)-checksum])
-	if string(sum[:checksum]) != string(raw[len(body):]) {
-		return bad("it is damaged, or a part is missing")
+	bad := func(why string) (Token, error) { return Token{}, tokentext.Wrong(prefix, ErrToken, why) }
+	body, err := tokentext.Decode(prefix, s, ErrToken)
+	if err != nil {
+		return Token{}, err
 	}
 	var m pb.Token
 	if err := proto.Unmarshal(body, &m); err != nil {
