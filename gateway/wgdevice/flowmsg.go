@@ -41,67 +41,100 @@ const (
 	idleUDP = 2 * 60
 )
 
-// flowMessage is what asks connection tracking to make a connection. Without sequence
-// numbers in it the kernel takes those of the first packet that it sees of each
-// direction, and being liberal it minds none.
-func flowMessage(f gateway.Flow, seq uint32) []byte {
-	family, proto, idle := uint8(unix.AF_INET), uint8(unix.IPPROTO_TCP), uint32(idleTCP)
+// appendFlow appends the message that asks connection tracking to make a connection.
+// Without sequence numbers in it the kernel takes those of the first packet that it sees
+// of each direction, and being liberal it minds none.
+func appendFlow(b []byte, f gateway.Flow, seq uint32) []byte {
+	family, proto, idle := byte(unix.AF_INET), byte(unix.IPPROTO_TCP), uint32(idleTCP)
 	if f.From.Addr().Is6() {
 		family = unix.AF_INET6
 	}
 	if f.UDP {
 		proto, idle = unix.IPPROTO_UDP, idleUDP
 	}
-	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_NEW, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
-	r.Seq = seq
-	r.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: nl.NFNETLINK_V0})
-	r.AddData(tupleAttr(nl.CTA_TUPLE_ORIG, proto, f.From, f.To))
-	r.AddData(tupleAttr(nl.CTA_TUPLE_REPLY, proto, f.To, f.From)) // the kernel translates it
-	r.AddData(natAttr(f.Inner))
-	r.AddData(nl.NewRtAttr(nl.CTA_STATUS, nl.BEUint32Attr(ipsConfirmed|ipsSeenReply|ipsAssured)))
-	r.AddData(nl.NewRtAttr(nl.CTA_TIMEOUT, nl.BEUint32Attr(idle)))
+	const flags = unix.NLM_F_REQUEST | unix.NLM_F_CREATE | unix.NLM_F_EXCL | unix.NLM_F_ACK
+	at, e := len(b), binary.NativeEndian
+	b = e.AppendUint32(b, 0)
+	b = e.AppendUint16(b, unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_NEW)
+	b = e.AppendUint16(b, flags)
+	b = e.AppendUint32(b, seq)
+	b = e.AppendUint32(b, 0)
+	b = append(b, family, nl.NFNETLINK_V0, 0, 0)
+	m := flowRequest(b)
+	m.tuple(nl.CTA_TUPLE_ORIG, proto, f.From, f.To)
+	m.tuple(nl.CTA_TUPLE_REPLY, proto, f.To, f.From) // the kernel translates it
+	m.source(f.Inner)
+	m.put(nl.CTA_STATUS, binary.BigEndian.AppendUint32(nil, ipsConfirmed|ipsSeenReply|ipsAssured))
+	m.put(nl.CTA_TIMEOUT, binary.BigEndian.AppendUint32(nil, idle))
 	if !f.UDP {
-		info := nl.NewRtAttr(nl.CTA_PROTOINFO|unix.NLA_F_NESTED, nil)
-		tcp := info.AddRtAttr(nl.CTA_PROTOINFO_TCP|unix.NLA_F_NESTED, nil)
-		tcp.AddRtAttr(nl.CTA_PROTOINFO_TCP_STATE, nl.Uint8Attr(nl.TCP_CONNTRACK_ESTABLISHED))
-		liberal := []byte{tcpBeLiberal, tcpBeLiberal} // the flags, and which of them are meant
-		tcp.AddRtAttr(nl.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, liberal)
-		tcp.AddRtAttr(nl.CTA_PROTOINFO_TCP_FLAGS_REPLY, liberal)
-		r.AddData(info)
+		m.nest(nl.CTA_PROTOINFO, func() {
+			m.nest(nl.CTA_PROTOINFO_TCP, func() {
+				m.put(nl.CTA_PROTOINFO_TCP_STATE, []byte{nl.TCP_CONNTRACK_ESTABLISHED})
+				liberal := []byte{tcpBeLiberal, tcpBeLiberal} // the flags, and which of them are meant
+				m.put(nl.CTA_PROTOINFO_TCP_FLAGS_ORIGINAL, liberal)
+				m.put(nl.CTA_PROTOINFO_TCP_FLAGS_REPLY, liberal)
+			})
+		})
 	}
-	return r.Serialize()
+	e.PutUint32(m[at:], uint32(len(m)-at))
+	return m
 }
 
-// tupleAttr is one direction of a connection.
-func tupleAttr(kind int, proto uint8, from, to netip.AddrPort) *nl.RtAttr {
-	t := nl.NewRtAttr(kind|unix.NLA_F_NESTED, nil)
-	src, dst := nl.CTA_IP_V4_SRC, nl.CTA_IP_V4_DST
+// flowRequest is a message in the making.
+type flowRequest []byte
+
+func (m *flowRequest) put(kind uint16, v []byte) {
+	*m = binary.NativeEndian.AppendUint16(*m, uint16(unix.SizeofNlAttr+len(v)))
+	*m = binary.NativeEndian.AppendUint16(*m, kind)
+	*m = append(*m, v...)
+	for len(*m)%unix.NLA_ALIGNTO != 0 {
+		*m = append(*m, 0)
+	}
+}
+
+// nest puts what add puts into an attribute of its own.
+func (m *flowRequest) nest(kind uint16, add func()) {
+	at := len(*m)
+	m.put(kind|unix.NLA_F_NESTED, nil)
+	add()
+	binary.NativeEndian.PutUint16((*m)[at:], uint16(len(*m)-at))
+}
+
+func (m *flowRequest) port(kind, port uint16) { m.put(kind, binary.BigEndian.AppendUint16(nil, port)) }
+
+// tuple is one direction of a connection.
+func (m *flowRequest) tuple(kind uint16, proto byte, from, to netip.AddrPort) {
+	src, dst := uint16(nl.CTA_IP_V4_SRC), uint16(nl.CTA_IP_V4_DST)
 	if from.Addr().Is6() {
 		src, dst = nl.CTA_IP_V6_SRC, nl.CTA_IP_V6_DST
 	}
-	ip := t.AddRtAttr(nl.CTA_TUPLE_IP|unix.NLA_F_NESTED, nil)
-	ip.AddRtAttr(src, from.Addr().AsSlice())
-	ip.AddRtAttr(dst, to.Addr().AsSlice())
-	p := t.AddRtAttr(nl.CTA_TUPLE_PROTO|unix.NLA_F_NESTED, nil)
-	p.AddRtAttr(nl.CTA_PROTO_NUM, nl.Uint8Attr(proto))
-	p.AddRtAttr(nl.CTA_PROTO_SRC_PORT, nl.BEUint16Attr(from.Port()))
-	p.AddRtAttr(nl.CTA_PROTO_DST_PORT, nl.BEUint16Attr(to.Port()))
-	return t
+	m.nest(kind, func() {
+		m.nest(nl.CTA_TUPLE_IP, func() {
+			m.put(src, from.Addr().AsSlice())
+			m.put(dst, to.Addr().AsSlice())
+		})
+		m.nest(nl.CTA_TUPLE_PROTO, func() {
+			m.put(nl.CTA_PROTO_NUM, []byte{proto})
+			m.port(nl.CTA_PROTO_SRC_PORT, from.Port())
+			m.port(nl.CTA_PROTO_DST_PORT, to.Port())
+		})
+	})
 }
 
-// natAttr gives the source one address and port.
-func natAttr(to netip.AddrPort) *nl.RtAttr {
-	n := nl.NewRtAttr(ctaNATSrc|unix.NLA_F_NESTED, nil)
-	least, most := ctaNATv4Min, ctaNATv4Max
+// source gives the source one address and port.
+func (m *flowRequest) source(to netip.AddrPort) {
+	least, most := uint16(ctaNATv4Min), uint16(ctaNATv4Max)
 	if to.Addr().Is6() {
 		least, most = ctaNATv6Min, ctaNATv6Max
 	}
-	n.AddRtAttr(least, to.Addr().AsSlice())
-	n.AddRtAttr(most, to.Addr().AsSlice())
-	p := n.AddRtAttr(ctaNATProto|unix.NLA_F_NESTED, nil)
-	p.AddRtAttr(ctaNATPortMin, nl.BEUint16Attr(to.Port()))
-	p.AddRtAttr(ctaNATPortMax, nl.BEUint16Attr(to.Port()))
-	return n
+	m.nest(ctaNATSrc, func() {
+		m.put(least, to.Addr().AsSlice())
+		m.put(most, to.Addr().AsSlice())
+		m.nest(ctaNATProto, func() {
+			m.port(ctaNATPortMin, to.Port())
+			m.port(ctaNATPortMax, to.Port())
+		})
+	})
 }
 
 // flowNews is what a message of connection tracking says of a connection.

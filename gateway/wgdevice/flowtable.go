@@ -117,16 +117,17 @@ func (t *flowTable) dump(ctx context.Context, f func(gateway.Flow)) error {
 // It goes on when one is refused, and returns what was said of the first.
 func (t *flowTable) add(ctx context.Context, flows []gateway.Flow) error {
 	var refused error
+	var b []byte
 	for count := 0; len(flows) > 0; {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n := min(len(flows), flowBatch)
-		var b []byte
+		b = b[:0]
 		first := t.seq + 1
 		for _, f := range flows[:n] {
 			t.seq++
-			b = append(b, flowMessage(f, t.seq)...)
+			b = appendFlow(b, f, t.seq)
 		}
 		if _, err := t.file.Write(b); err != nil {
 			return fmt.Errorf("take over connections: %w", explain(err))
