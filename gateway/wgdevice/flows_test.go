@@ -73,6 +73,27 @@ func (c conversation) flow(t *testing.T) gateway.Flow {
 	}
 }
 
+// hang has the host forget a connection.
+func hang(h *testnet.Host, f gateway.Flow) error {
+	family := netlink.InetFamily(unix.AF_INET)
+	if f.From.Addr().Is6() {
+		family = unix.AF_INET6
+	}
+	return h.Do(func() error {
+		_, err := netlink.ConntrackDeleteFilters(netlink.ConntrackTable, family, exactly(f))
+		return err
+	})
+}
+
+// exactly matches one connection.
+type exactly gateway.Flow
+
+// MatchConntrackFlow implements netlink.CustomConntrackFilter.
+func (f exactly) MatchConntrackFlow(c *netlink.ConntrackFlow) bool {
+	return c.Forward.SrcIP.Equal(f.From.Addr().AsSlice()) && c.Forward.SrcPort == f.From.Port() &&
+		c.Forward.DstIP.Equal(f.To.Addr().AsSlice()) && (c.Forward.Protocol == unix.IPPROTO_UDP) == f.UDP
+}
+
 // Connections are told when they are established and when they are not any more.
 func TestFlowsAreTold(t *testing.T) { each(t, testFlowsAreTold) }
 

@@ -87,7 +87,7 @@ func (t *flowTable) dump(ctx context.Context, f func(gateway.Flow)) error {
 	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_CTNETLINK<<8|nl.IPCTNL_MSG_CT_GET, unix.NLM_F_DUMP)
 	r.Seq = t.seq
 	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_UNSPEC, Version: nl.NFNETLINK_V0})
-	if _, err := t.file.Write(r.Serialize()); err != nil {
+	if _, err := t.file.Write(r.Serialize()); err != nil { //nolint:misspell // of the library
 		return fmt.Errorf("list connections (modprobe nf_conntrack_netlink): %w", explain(err))
 	}
 	for done, failed := false, error(nil); ; {
