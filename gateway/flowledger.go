@@ -191,10 +191,6 @@ func (l *flowLedger) of(a netip.Addr, now time.Time) (out []Flow) {
 func (l *flowLedger) hear(with ID, n FlowNote, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.face.IsZero() {
-		l.count.IgnoredTotal += uint64(len(n.Began))
-		return
-	}
 	b := l.books[with]
 	if b == nil {
 		b = newFlowBook(mostFlows)

@@ -125,7 +125,25 @@ func TestTheLastOwnerOfAnAddressIsBelieved(t *testing.T) {
 		l.hear(order[1], FlowNote{Full: true, Here: here, Began: []Flow{young}}, now.Add(2*time.Second))
 		due := l.change(FlowChange{Here: here}, now.Add(3*time.Second))
 		require.Equal(t, []Flow{young}, due, i)
+		l.change(FlowChange{All: true}, now.Add(4*time.Second))
+		l.hear(order[1], FlowNote{}, now.Add(5*time.Second)) // it has let go, too
+		due = l.change(FlowChange{Here: here}, now.Add(6*time.Second))
+		require.Equal(t, []Flow{young}, due, i)
 	}
+}
+
+// What there was when an address left is not told when it is back, but what there is.
+func TestConnectionsOfBeforeAreNotTold(t *testing.T) {
+	l, now := listening(), time.Now()
+	here := []netip.Addr{inside}
+	l.change(FlowChange{Here: here}, now)
+	l.change(FlowChange{Here: here, All: true, Began: []Flow{numbered(1), numbered(2)}}, now)
+	l.change(FlowChange{All: true}, now)
+	require.Equal(t, []Flow{numbered(1), numbered(2)}, l.change(FlowChange{Here: here}, now), "they are adopted again")
+	talk := l.join()
+	require.Empty(t, l.next(talk).Began)
+	l.change(FlowChange{Here: here, All: true, Began: []Flow{numbered(2)}}, now)
+	require.Equal(t, []Flow{numbered(2)}, l.next(talk).Began)
 }
 
 // Who is slow to listen is told all once more, rather than that all be kept for him.

@@ -70,6 +70,7 @@ func (h *house) knows(want ...gateway.Flow) {
 func TestConnectionsMoveWithTheirAddress(t *testing.T) {
 	onInnerStreet(t, func(t *testing.T, s *street) {
 		first, second := s.houses[0], s.houses[1]
+		require.Equal(t, 1, first.Listeners())
 		all := downloads(10)
 		first.device.Connect(all...)
 		first.after(2 * chat)
@@ -94,6 +95,24 @@ func TestConnectionsMoveWithTheirAddress(t *testing.T) {
 		second.knows(all[1:]...)
 		require.Equal(t, uint64(9), second.Flows().AdoptedTotal)
 		require.Equal(t, 9, second.Flows().Here)
+		require.Equal(t, 1, second.Listeners())
+		second.Family(nil) // who is no sibling any more
+		second.after(time.Second)
+		require.Zero(t, second.Listeners(), "changes are kept for who is not there")
+	})
+}
+
+// What a gateway told is forgotten with it.
+func TestConnectionsOfWhoIsNoSiblingAreForgotten(t *testing.T) {
+	onInnerStreet(t, func(t *testing.T, s *street) {
+		s.houses[0].device.Connect(downloads(4)...)
+		s.houses[0].after(2 * chat)
+		require.Equal(t, 4, s.houses[1].Flows().Known)
+		s.houses[1].Family(nil)
+		require.Zero(t, s.houses[1].Flows().Known)
+		s.houses[1].device.SetOwned(behind4, behind6)
+		s.houses[1].after(chat)
+		s.houses[1].knows()
 	})
 }
 
