@@ -88,6 +88,7 @@ func (r *Reconciler) floating() Interface {
 
 // place notes what interface the device was made to have. The caller holds mu.
 func (r *Reconciler) place(i Interface) {
+	r.sib.flows.show(i)
 	now := Interface{Floating: slices.Clone(i.Floating), Inner: slices.Clone(i.Inner), Mark: i.Mark, Port: i.Port}
 	if !now.Equal(r.placed) {
 		r.placed = now

@@ -178,6 +178,7 @@ func (r *Reconciler) Run(ctx context.Context) error {
 	wg.Go(func() { r.hooks.run(ctx) })
 	wg.Go(func() { r.stand(ctx) })
 	wg.Go(func() { r.detour(ctx) })
+	wg.Go(func() { r.track(ctx) })
 	wg.Wait()
 	r.last(ctx)
 	return nil

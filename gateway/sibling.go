@@ -48,6 +48,8 @@ type Note struct {
 	// Missing are the siblings that the gateway heard before and does not any more,
 	// in order.
 	Missing []ID
+	// Flows is about connections at the location's inner addresses.
+	Flows FlowNote
 }
 
 // Talker is a gateway as its siblings see it; what carries its words to them is a
@@ -68,5 +70,6 @@ func (n Note) Clone() Note {
 	n.Seen = append([]Sighting(nil), n.Seen...)
 	n.Owns = append([]netip.Addr(nil), n.Owns...)
 	n.Missing = append([]ID(nil), n.Missing...)
+	n.Flows = n.Flows.Clone()
 	return n
 }

@@ -27,6 +27,7 @@ type siblings struct {
 	carry   *Carrying
 	changed chan struct{} // closed, and made anew, when there is something to tell
 	shed    signal        // one of them has let go of an address
+	flows   *flowLedger
 }
 
 // sibling is one of them.
@@ -34,7 +35,7 @@ type sibling struct {
 	account
 
 	talk  *conversation // nil: there is none
-	last  Note          // without Seen
+	last  Note          // without Seen and Flows
 	clock heardClock
 }
 
@@ -42,7 +43,7 @@ type sibling struct {
 type conversation struct{ end context.CancelCauseFunc }
 
 func newSiblings(self ID) *siblings {
-	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1)}
+	return &siblings{known: map[ID]*sibling{}, carry: NewCarrying(self), changed: make(chan struct{}), shed: make(signal, 1), flows: newFlowLedger(self)}
 }
 
 // tell has all conversations look for something to tell.
@@ -103,7 +104,8 @@ func (s *siblings) hear(with ID, n Note, now time.Time, up time.Duration) {
 	} else {
 		s.carry.Note(now, n.Seen...)
 	}
-	n.Seen = nil
+	s.flows.hear(with, n.Flows, time.Now())
+	n.Seen, n.Flows = nil, FlowNote{}
 	if slices.ContainsFunc(one.last.Owns, func(a netip.Addr) bool { return !slices.Contains(n.Owns, a) }) {
 		s.shed.set()
 	}
@@ -151,6 +153,7 @@ func (s *siblings) dismiss(u Update, next Config) {
 func (s *siblings) only(list []Sibling, now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.flows.only(list)
 	s.hop = map[ID]netip.Addr{}
 	for _, o := range list {
 		s.hop[o.ID] = hop(o)
@@ -211,9 +214,13 @@ func (r *Reconciler) Talk(ctx context.Context, with ID, in iter.Seq[Note]) iter.
 		}()
 		var g gossip
 		full := true
+		flows := r.sib.flows.join()
+		defer r.sib.flows.leave(flows)
 		for {
 			changed := r.sib.change()
-			if !yield(r.note(&g, full), nil) {
+			n := r.note(&g, full)
+			n.Flows = r.sib.flows.next(flows)
+			if !yield(n, nil) {
 				return
 			}
 			full = false

@@ -14,6 +14,8 @@ type metrics struct {
 	linked, ready, isolated, stalled, applied, failed, drifts *prometheus.Desc
 
 	ahead, synced, fit, refused *prometheus.Desc // of the clock
+
+	flows, known, adopted, dropped, ignored *prometheus.Desc // of connections at inner addresses
 }
 
 func newMetrics(p *gateway.Process, c *cores) *metrics {
@@ -32,6 +34,12 @@ func newMetrics(p *gateway.Process, c *cores) *metrics {
 		synced:  prometheus.NewDesc("holdfast_gateway_clock_synchronised", "1 if the system says that it keeps the clock right.", at, nil),
 		fit:     prometheus.NewDesc("holdfast_gateway_clock_fit", "0 if the clock keeps the gateway from taking over clients of siblings.", at, nil),
 		refused: prometheus.NewDesc("holdfast_gateway_takeovers_refused_total", "Takeovers that the clock was not fit for.", at, nil),
+
+		flows:   prometheus.NewDesc("holdfast_gateway_connections", "Connections at inner addresses that the machine has, which siblings are told of.", at, nil),
+		known:   prometheus.NewDesc("holdfast_gateway_connections_known", "Connections that go on here if their inner address comes.", at, nil),
+		adopted: prometheus.NewDesc("holdfast_gateway_connections_adopted_total", "Connections that came with an inner address.", at, nil),
+		dropped: prometheus.NewDesc("holdfast_gateway_connections_dropped_total", "Connections that were too many to be told or known.", at, nil),
+		ignored: prometheus.NewDesc("holdfast_gateway_connections_ignored_total", "Connections told by siblings that are not ones of the location.", at, nil),
 	}
 }
 
@@ -63,6 +71,12 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 		gauge(m.synced, yes(clocks.Synced), string(at))
 		gauge(m.fit, yes(!known || clocks.Fit() == nil), string(at))
 		out <- prometheus.MustNewConstMetric(m.refused, prometheus.CounterValue, float64(r.Refused()), string(at))
+		c := r.Flows()
+		gauge(m.flows, float64(c.Here), string(at))
+		gauge(m.known, float64(c.Known), string(at))
+		out <- prometheus.MustNewConstMetric(m.adopted, prometheus.CounterValue, float64(c.AdoptedTotal), string(at))
+		out <- prometheus.MustNewConstMetric(m.dropped, prometheus.CounterValue, float64(c.DroppedTotal), string(at))
+		out <- prometheus.MustNewConstMetric(m.ignored, prometheus.CounterValue, float64(c.IgnoredTotal), string(at))
 	}
 }
 

@@ -36,6 +36,10 @@ type Harness struct {
 	// them are for devices that are a gateway.Detourer.
 	Detours  func(tb testing.TB) []gateway.Detour
 	Siblings []netip.Addr
+	// Hang has the system forget a connection at an inner address, as when its ends have
+	// ended it. The cases that need it, and Own, are for devices that are a
+	// gateway.Tracker.
+	Hang func(tb testing.TB, f gateway.Flow)
 }
 
 // RunDevice checks a gateway.Device against the contract. open is called for
@@ -70,6 +74,9 @@ func deviceCases(h Harness, open func(tb testing.TB) Harness) iter.Seq2[string, 
 	}
 	if h.Detours != nil {
 		cases = append(cases, detourCases()...)
+	}
+	if h.Hang != nil {
+		cases = append(cases, flowCases()...)
 	}
 	return func(yield func(string, func(testing.TB)) bool) {
 		for _, c := range cases {

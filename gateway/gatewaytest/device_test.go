@@ -2,6 +2,7 @@ package gatewaytest_test
 
 import (
 	"context"
+	"iter"
 	"net/netip"
 	"slices"
 	"testing"
@@ -27,6 +28,8 @@ type faulty struct {
 	own     func(d *memdevice.Device, ctx context.Context, i gateway.Interface) <-chan []netip.Addr
 	moved   func(has []netip.Addr)
 	detour  func(d *memdevice.Device, ctx context.Context, want []gateway.Detour) error
+	flows   func(d *memdevice.Device, ctx context.Context, i gateway.Interface) iter.Seq[gateway.FlowChange]
+	adopt   func(d *memdevice.Device, ctx context.Context, i gateway.Interface, flows []gateway.Flow) error
 }
 
 func (f *faulty) Observe(ctx context.Context, s *gateway.State) error {
@@ -64,6 +67,20 @@ func (f *faulty) Detour(ctx context.Context, i gateway.Interface, want []gateway
 	return f.Device.Detour(ctx, i, want)
 }
 
+func (f *faulty) Flows(ctx context.Context, i gateway.Interface) iter.Seq[gateway.FlowChange] {
+	if f.flows != nil {
+		return f.flows(f.Device, ctx, i)
+	}
+	return f.Device.Flows(ctx, i)
+}
+
+func (f *faulty) Adopt(ctx context.Context, i gateway.Interface, flows []gateway.Flow) error {
+	if f.adopt != nil {
+		return f.adopt(f.Device, ctx, i, flows)
+	}
+	return f.Device.Adopt(ctx, i, flows)
+}
+
 // withFault opens harnesses whose devices have a fault.
 func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 	return func(testing.TB) gatewaytest.Harness {
@@ -87,6 +104,7 @@ func withFault(fault func() faulty) func(testing.TB) gatewaytest.Harness {
 			},
 			Foreign:  func(testing.TB) { d.SetForeign(true) },
 			Detours:  func(testing.TB) []gateway.Detour { return d.Detours() },
+			Hang:     func(_ testing.TB, f gateway.Flow) { d.Disconnect(f) },
 			Siblings: []netip.Addr{netip.MustParseAddr("10.60.0.2"), netip.MustParseAddr("10.60.0.3")},
 			Own: func(_ testing.TB, a netip.Addr, have bool) {
 				has = slices.DeleteFunc(has, func(b netip.Addr) bool { return a == b })
@@ -161,7 +179,7 @@ func TestDeviceSuiteFindsFaults(t *testing.T) {
 		require.False(t, failed, "%s fails without a fault:\n%s", name, log)
 	}
 
-	for _, c := range slices.Concat(peerFaults(), ifaceFaults(), planFaults(), floatingFaults(), detourFaults()) {
+	for _, c := range slices.Concat(peerFaults(), ifaceFaults(), planFaults(), floatingFaults(), detourFaults(), flowFaults()) {
 		t.Run(c.sin, func(t *testing.T) {
 			open := withFault(c.fault)
 			planted.Exactly(t, gatewaytest.DeviceCases(open(t), open), c.notice...)

@@ -32,6 +32,7 @@ func (d *Device) SetOwned(addrs ...netip.Addr) {
 	for _, a := range addrs {
 		d.link.floating.machine[a] = true
 	}
+	d.link.flows.forget(d.link.floating.machine)
 	d.link.floating.tell()
 }
 

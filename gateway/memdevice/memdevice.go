@@ -28,6 +28,8 @@ const Backend = "memory"
 var (
 	_ gateway.Device = (*Device)(nil)
 	_ gateway.Owner  = (*Device)(nil)
+
+	_ gateway.Tracker = (*Device)(nil)
 )
 
 // Device is a handle on an interface in memory. It is safe for concurrent use,
@@ -53,6 +55,7 @@ type link struct {
 	peers    peers
 	floating floating
 	detours  []gateway.Detour
+	flows    flows
 	taken    map[uint16]bool // ports that somebody else listens on
 
 	kicked      func(gateway.Peer)

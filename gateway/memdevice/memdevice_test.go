@@ -32,6 +32,7 @@ func TestDevice(t *testing.T) {
 			Foreign:  func(testing.TB) { d.SetForeign(true) },
 			Own:      moved(d),
 			Detours:  func(testing.TB) []gateway.Detour { return d.Detours() },
+			Hang:     func(_ testing.TB, f gateway.Flow) { d.Disconnect(f) },
 			Siblings: []netip.Addr{netip.MustParseAddr("10.60.0.2"), netip.MustParseAddr("10.60.0.3")},
 		}
 	})

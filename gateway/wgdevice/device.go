@@ -15,7 +15,8 @@ import (
 )
 
 // Device is one WireGuard interface. See the package's documentation for what
-// is ours and what is not. It is for one goroutine at a time, but for Own.
+// is ours and what is not. It is for one goroutine at a time, but for Own,
+// Flows and Adopt.
 type Device struct {
 	name    string
 	adopt   bool
@@ -47,6 +48,7 @@ var (
 	_ gateway.Notifier = (*Device)(nil)
 	_ gateway.Owner    = (*Device)(nil)
 	_ gateway.Detourer = (*Device)(nil)
+	_ gateway.Tracker  = (*Device)(nil)
 )
 
 // errClosed is what every use of a closed Device gives.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/netip"
 	"runtime"
@@ -21,6 +22,7 @@ var (
 	_ gateway.Notifier = (*Device)(nil)
 	_ gateway.Owner    = (*Device)(nil)
 	_ gateway.Detourer = (*Device)(nil)
+	_ gateway.Tracker  = (*Device)(nil)
 )
 
 var errSystem = fmt.Errorf("wgdevice: a gateway needs Linux, and this is %s: run it on a Linux machine: %w",
@@ -54,6 +56,14 @@ func (d *Device) Own(context.Context, gateway.Interface) <-chan []netip.Addr { r
 
 // Detour fails.
 func (d *Device) Detour(context.Context, gateway.Interface, []gateway.Detour) error { return errSystem }
+
+// Flows yields nothing.
+func (d *Device) Flows(context.Context, gateway.Interface) iter.Seq[gateway.FlowChange] {
+	return func(func(gateway.FlowChange) bool) {}
+}
+
+// Adopt fails.
+func (d *Device) Adopt(context.Context, gateway.Interface, []gateway.Flow) error { return errSystem }
 
 // Close does nothing.
 func (d *Device) Close() error { return nil }

@@ -57,10 +57,8 @@ func (l *leaving) run(ctx context.Context) {
 	defer func() { _ = l.give() }()
 	for {
 		var again <-chan time.Time
-		have, err := l.have(ctx)
-		if err == nil {
-			err = l.forget(ctx, slices.DeleteFunc(slices.Clone(l.inner), func(a netip.Addr) bool { return slices.Contains(have, a) }))
-		} else {
+		looked, err := l.forgetAway(ctx)
+		if !looked {
 			again = time.After(time.Second)
 		}
 		if ctx.Err() != nil {
@@ -78,12 +76,24 @@ func (l *leaving) run(ctx context.Context) {
 	}
 }
 
-// have are those of the inner addresses that the machine has.
-func (l *leaving) have(ctx context.Context) ([]netip.Addr, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	m, err := l.look(ctx)
-	return m.owned(l.inner), err
+// forgetAway forgets what is away. Nobody adopts connections meanwhile, for an address
+// that comes back.
+func (l *leaving) forgetAway(ctx context.Context) (looked bool, err error) {
+	l.flows.Lock()
+	defer l.flows.Unlock()
+	have, err := l.has(ctx, l.inner)
+	if err != nil {
+		return false, err
+	}
+	return true, l.forget(ctx, slices.DeleteFunc(slices.Clone(l.inner), func(a netip.Addr) bool { return slices.Contains(have, a) }))
+}
+
+// has are those of the addresses that the machine has.
+func (s *sources) has(ctx context.Context, addrs []netip.Addr) ([]netip.Addr, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m, err := s.look(ctx)
+	return m.owned(addrs), err
 }
 
 // forget drops what connection tracking knows of connections of these addresses.

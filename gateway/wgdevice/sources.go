@@ -24,6 +24,8 @@ type sources struct {
 	name string
 	log  *slog.Logger
 
+	flows sync.Mutex // held while connections are forgotten or adopted; before mu
+
 	mu    sync.Mutex // guards what follows, and has one at a time change tables
 	users int        // the Device, and who is told
 	ns    *namespace

@@ -60,6 +60,7 @@ func (b *bench) harness() gatewaytest.Harness {
 			run(tb, b.gw, "ip", "link", "add", "wg0", "type", "bridge")
 		},
 		Detours:  func(tb testing.TB) []gateway.Detour { tb.Helper(); return passed(tb, b.gw) },
+		Hang:     func(tb testing.TB, f gateway.Flow) { tb.Helper(); require.NoError(tb, hang(b.gw, f)) },
 		Siblings: []netip.Addr{netip.MustParseAddr("100.64.0.2")},
 		Own: func(tb testing.TB, a netip.Addr, have bool) {
 			tb.Helper()

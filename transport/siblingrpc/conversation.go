@@ -102,8 +102,8 @@ func (c *conversation) mayTell(ctx context.Context) bool {
 
 // tell sends one note.
 func (c *conversation) tell(n gateway.Note) error {
-	if len(n.Seen) > maxRows {
-		return fmt.Errorf("%w: a note about %d peers", ErrTooLarge, len(n.Seen))
+	if len(n.Seen) > maxRows || len(n.Flows.Began)+len(n.Flows.Ended) > maxFlows {
+		return fmt.Errorf("%w: a note about %d peers and %d connections", ErrTooLarge, len(n.Seen), len(n.Flows.Began)+len(n.Flows.Ended))
 	}
 	name := c.clock.Name()
 	sent := &pb.Sent{Clock: name[:], At: uint64(c.clock.Now() / time.Microsecond)}

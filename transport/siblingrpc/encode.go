@@ -14,10 +14,14 @@ import (
 
 // AppendNote appends a note as of now, without who saw the peers: that is who sends it.
 // More than 1,024 addresses are cut, and a zone that is longer than about 40 bytes makes
-// of its address none. The error is ErrTooLarge: more than half a million peers.
+// of its address none. The error is ErrTooLarge: more than half a million peers, or
+// 131,072 connections.
 func AppendNote(b []byte, n gateway.Note, now time.Time) ([]byte, error) {
 	if len(n.Seen) > maxRows {
 		return nil, fmt.Errorf("siblingrpc: write a note: %w: %d peers", ErrTooLarge, len(n.Seen))
+	}
+	if flows := len(n.Flows.Began) + len(n.Flows.Ended); flows > maxFlows {
+		return nil, fmt.Errorf("siblingrpc: write a note: %w: %d connections", ErrTooLarge, flows)
 	}
 	var err error
 	o := proto.MarshalOptions{}

@@ -70,6 +70,20 @@ func TestNotesComeBackAsTheyWere(t *testing.T) {
 			}
 			n.Seen = append(n.Seen, s)
 		}
+		n.Flows.Full = half()
+		n.Flows.Here = []netip.Addr{netip.MustParseAddr("10.60.0.10"), netip.MustParseAddr("fd60::10")}[:random.IntN(3)]
+		for _, list := range []*[]gateway.Flow{&n.Flows.Began, &n.Flows.Ended} {
+			for range random.IntN(3) * random.IntN(3000) {
+				end := func() netip.AddrPort {
+					a := netip.AddrFrom4([4]byte{10, 20, byte(random.Uint32()), byte(random.Uint32())})
+					if half() {
+						a = netip.AddrFrom16([16]byte{0: 0xfd, 15: byte(random.Uint32())})
+					}
+					return netip.AddrPortFrom(a, uint16(random.Uint32()))
+				}
+				*list = append(*list, gateway.Flow{UDP: half(), From: end(), To: end(), Inner: end()})
+			}
+		}
 		b, err := siblingrpc.AppendNote([]byte("before"), n, sent)
 		require.NoError(t, err)
 		got, err := siblingrpc.ParseNote(bytes.TrimPrefix(b, []byte("before")), "gw", received)
@@ -124,8 +138,13 @@ func TestHalfOfItIsNothing(t *testing.T) {
 		require.ErrorIs(t, err, siblingrpc.ErrInvalid)
 		require.Zero(t, got)
 	}
-	_, err = siblingrpc.AppendNote(nil, gateway.Note{Seen: make([]gateway.Sighting, 1<<19+1)}, now)
-	require.ErrorIs(t, err, siblingrpc.ErrTooLarge)
+	for _, n := range []gateway.Note{
+		{Seen: make([]gateway.Sighting, 1<<19+1)},
+		{Flows: gateway.FlowNote{Began: make([]gateway.Flow, 1<<16), Ended: make([]gateway.Flow, 1<<16+1)}},
+	} {
+		_, err = siblingrpc.AppendNote(nil, n, now)
+		require.ErrorIs(t, err, siblingrpc.ErrTooLarge)
+	}
 }
 
 // Whatever comes, it is refused or understood, and what was understood is said again in
@@ -135,7 +154,11 @@ func FuzzParseNote(f *testing.F) {
 	zoned := note(3, now)
 	zoned.Seen[1].Endpoint = netip.MustParseAddrPort("[fe80::1%eth0]:51820")
 	zoned.Seen[2] = gateway.Sighting{Key: zoned.Seen[2].Key, By: "gw"}
-	for _, n := range []gateway.Note{zoned, {}, {Full: true, Seen: zoned.Seen[2:]}, {Owns: []netip.Addr{{}}}} {
+	flow := gateway.Flow{
+		UDP: true, From: netip.MustParseAddrPort("10.20.0.2:1"), To: netip.MustParseAddrPort("10.60.0.2:2"), Inner: netip.MustParseAddrPort("10.60.0.10:3"),
+	}
+	talks := gateway.Note{Flows: gateway.FlowNote{Full: true, Here: []netip.Addr{flow.Inner.Addr()}, Began: []gateway.Flow{flow, {}}, Ended: []gateway.Flow{flow}}}
+	for _, n := range []gateway.Note{zoned, {}, talks, {Full: true, Seen: zoned.Seen[2:]}, {Owns: []netip.Addr{{}}}} {
 		b, err := siblingrpc.AppendNote(nil, n, now)
 		require.NoError(f, err)
 		f.Add(b)

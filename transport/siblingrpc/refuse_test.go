@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +34,12 @@ func seen(edit func(*pb.Sightings)) *pb.TalkRequest {
 	s := &pb.Sightings{Keys: make([]byte, 64)}
 	edit(s)
 	return told(&pb.Part{Sent: sent(), Note: &pb.Note{Full: true, Seen: s}})
+}
+
+func flowing(edit func(*pb.Flows)) *pb.TalkRequest {
+	f := &pb.Flows{Began: []byte{0, 0, 0, 0}}
+	edit(f)
+	return told(&pb.Part{Sent: sent(), Note: &pb.Note{Flows: f}})
 }
 
 // Nonsense is refused with a code, and no gateway hears of it.
@@ -65,8 +72,20 @@ func TestNonsenseIsRefused(t *testing.T) {
 		"a second beginning":    {[]*pb.TalkRequest{open, told(&pb.Part{Sent: sent(), Note: some, More: true}), told(&pb.Part{Sent: sent(), Note: some})}, connect.CodeInvalidArgument},
 		"a later part is ready": {[]*pb.TalkRequest{open, told(&pb.Part{Sent: sent(), Note: some, More: true}), told(&pb.Part{Note: &pb.Note{Ready: true, Seen: some.GetSeen()}})}, connect.CodeInvalidArgument},
 		"an empty part":         {[]*pb.TalkRequest{open, told(&pb.Part{Sent: sent(), Note: some, More: true}), told(&pb.Part{Note: &pb.Note{}, More: true})}, connect.CodeInvalidArgument},
-		"more than asked for":   {[]*pb.TalkRequest{open, empty, empty, empty, empty, empty}, connect.CodeInvalidArgument},
-		"a large message":       {[]*pb.TalkRequest{open, seen(func(s *pb.Sightings) { s.Keys = make([]byte, 2<<20) })}, connect.CodeResourceExhausted},
+		"an odd connection":     {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) { f.Began[0] = 2 })}, connect.CodeInvalidArgument},
+		"half a connection":     {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) { f.Ended = []byte{1, 0, 0} })}, connect.CodeInvalidArgument},
+		"a connection in a zone": {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) {
+			b, _ := netip.MustParseAddrPort("[fe80::1%eth0]:7").MarshalBinary()
+			f.Began = append([]byte{0, 0, 0, byte(len(b))}, b...)
+		})}, connect.CodeInvalidArgument},
+		"an odd inner address": {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) { f.Here = [][]byte{{1}} })}, connect.CodeInvalidArgument},
+		"many inner addresses": {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) { f.Here = make([][]byte, 65) })}, connect.CodeInvalidArgument},
+		"many connections":     {[]*pb.TalkRequest{open, flowing(func(f *pb.Flows) { f.Began = make([]byte, 237569) })}, connect.CodeInvalidArgument},
+		"a later part has all connections": {[]*pb.TalkRequest{
+			open, told(&pb.Part{Sent: sent(), Note: some, More: true}), told(&pb.Part{Note: &pb.Note{Flows: &pb.Flows{Full: true, Began: []byte{0, 0, 0, 0}}}}),
+		}, connect.CodeInvalidArgument},
+		"more than asked for": {[]*pb.TalkRequest{open, empty, empty, empty, empty, empty}, connect.CodeInvalidArgument},
+		"a large message":     {[]*pb.TalkRequest{open, seen(func(s *pb.Sightings) { s.Keys = make([]byte, 2<<20) })}, connect.CodeResourceExhausted},
 	} {
 		t.Run(name, func(t *testing.T) {
 			far := gatewaytest.NewSibling("gw1")

@@ -234,7 +234,7 @@ func (x *Words) GetCredit() uint32 {
 // Part is a part of a note.
 type Part struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Later parts have more sightings, and nothing else.
+	// Later parts have more sightings and connections, and nothing else.
 	Note *Note `protobuf:"bytes,1,opt,name=note,proto3" json:"note,omitempty"`
 	// Further parts follow. A note counts as a whole.
 	More bool `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`
@@ -419,7 +419,9 @@ type Note struct {
 	// Updates wait to be applied.
 	Stalled bool `protobuf:"varint,30,opt,name=stalled,proto3" json:"stalled,omitempty"`
 	// Siblings that it heard before and does not any more.
-	Missing       []string `protobuf:"bytes,31,rep,name=missing,proto3" json:"missing,omitempty"`
+	Missing []string `protobuf:"bytes,31,rep,name=missing,proto3" json:"missing,omitempty"`
+	// Absent: nothing is said of connections.
+	Flows         *Flows `protobuf:"bytes,40,opt,name=flows,proto3" json:"flows,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -517,6 +519,88 @@ func (x *Note) GetMissing() []string {
 	return nil
 }
 
+func (x *Note) GetFlows() *Flows {
+	if x != nil {
+		return x.Flows
+	}
+	return nil
+}
+
+// Flows are connections of peers with the network behind, whose sources are translated
+// to an address there that moves between gateways. Each is one byte, 0 for TCP and 1 for
+// UDP, and three endpoints without zones, written as in Sightings: the peer's, the other
+// one, and what stands in for the peer's.
+type Flows struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Those that began are all there are at these addresses. In the first part only, as
+	// are the addresses.
+	Full bool `protobuf:"varint,1,opt,name=full,proto3" json:"full,omitempty"`
+	// Addresses of this kind that the sender has: 4 or 16 bytes.
+	Here          [][]byte `protobuf:"bytes,2,rep,name=here,proto3" json:"here,omitempty"`
+	Began         []byte   `protobuf:"bytes,3,opt,name=began,proto3" json:"began,omitempty"`
+	Ended         []byte   `protobuf:"bytes,4,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Flows) Reset() {
+	*x = Flows{}
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Flows) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Flows) ProtoMessage() {}
+
+func (x *Flows) ProtoReflect() protoreflect.Message {
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Flows.ProtoReflect.Descriptor instead.
+func (*Flows) Descriptor() ([]byte, []int) {
+	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Flows) GetFull() bool {
+	if x != nil {
+		return x.Full
+	}
+	return false
+}
+
+func (x *Flows) GetHere() [][]byte {
+	if x != nil {
+		return x.Here
+	}
+	return nil
+}
+
+func (x *Flows) GetBegan() []byte {
+	if x != nil {
+		return x.Began
+	}
+	return nil
+}
+
+func (x *Flows) GetEnded() []byte {
+	if x != nil {
+		return x.Ended
+	}
+	return nil
+}
+
 // Reading is what a wall clock showed.
 type Reading struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -532,7 +616,7 @@ type Reading struct {
 
 func (x *Reading) Reset() {
 	*x = Reading{}
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -544,7 +628,7 @@ func (x *Reading) String() string {
 func (*Reading) ProtoMessage() {}
 
 func (x *Reading) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[8]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -557,7 +641,7 @@ func (x *Reading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reading.ProtoReflect.Descriptor instead.
 func (*Reading) Descriptor() ([]byte, []int) {
-	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{8}
+	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Reading) GetWall() uint64 {
@@ -601,7 +685,7 @@ type Sightings struct {
 
 func (x *Sightings) Reset() {
 	*x = Sightings{}
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -613,7 +697,7 @@ func (x *Sightings) String() string {
 func (*Sightings) ProtoMessage() {}
 
 func (x *Sightings) ProtoReflect() protoreflect.Message {
-	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[9]
+	mi := &file_holdfast_sibling_v1_sibling_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -626,7 +710,7 @@ func (x *Sightings) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Sightings.ProtoReflect.Descriptor instead.
 func (*Sightings) Descriptor() ([]byte, []int) {
-	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{9}
+	return file_holdfast_sibling_v1_sibling_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Sightings) GetKeys() []byte {
@@ -696,7 +780,7 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\x02at\x18\x02 \x01(\x04B\x0e\xbaH\v2\t\x18\x80\x80蘩\xbf\x8d\aR\x02at\"8\n" +
 	"\bRevision\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x06R\x05epoch\x12\x16\n" +
-	"\x06number\x18\x02 \x01(\x04R\x06number\"\xd8\x02\n" +
+	"\x06number\x18\x02 \x01(\x04R\x06number\"\x8a\x03\n" +
 	"\x04Note\x12\x12\n" +
 	"\x04full\x18\x01 \x01(\bR\x04full\x12\x14\n" +
 	"\x05ready\x18\x02 \x01(\bR\x05ready\x12\x1a\n" +
@@ -707,7 +791,13 @@ const file_holdfast_sibling_v1_sibling_proto_rawDesc = "" +
 	"\x05clock\x18\x14 \x01(\v2\x1c.holdfast.sibling.v1.ReadingR\x05clock\x12\x18\n" +
 	"\astalled\x18\x1e \x01(\bR\astalled\x12*\n" +
 	"\amissing\x18\x1f \x03(\tB\x10\xbaH\r\x92\x01\n" +
-	"\x10\x80\b\"\x05r\x03(\xff\x01R\amissing\"f\n" +
+	"\x10\x80\b\"\x05r\x03(\xff\x01R\amissing\x120\n" +
+	"\x05flows\x18( \x01(\v2\x1a.holdfast.sibling.v1.FlowsR\x05flows\"\x81\x01\n" +
+	"\x05Flows\x12\x12\n" +
+	"\x04full\x18\x01 \x01(\bR\x04full\x12\"\n" +
+	"\x04here\x18\x02 \x03(\fB\x0e\xbaH\v\x92\x01\b\x10@\"\x04z\x02\x18\x10R\x04here\x12\x1f\n" +
+	"\x05began\x18\x03 \x01(\fB\t\xbaH\x06z\x04\x18\x80\xc0\x0eR\x05began\x12\x1f\n" +
+	"\x05ended\x18\x04 \x01(\fB\t\xbaH\x06z\x04\x18\x80\xc0\x0eR\x05ended\"f\n" +
 	"\aReading\x12%\n" +
 	"\x04wall\x18\x01 \x01(\x04B\x11\xbaH\x0e2\f\x18\xff\xbf\xcd\xe3́\x91\xc2\x03 \x00R\x04wall\x12\x10\n" +
 	"\x03age\x18\x02 \x01(\x04R\x03age\x12\"\n" +
@@ -734,7 +824,7 @@ func file_holdfast_sibling_v1_sibling_proto_rawDescGZIP() []byte {
 	return file_holdfast_sibling_v1_sibling_proto_rawDescData
 }
 
-var file_holdfast_sibling_v1_sibling_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_holdfast_sibling_v1_sibling_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_holdfast_sibling_v1_sibling_proto_goTypes = []any{
 	(*TalkRequest)(nil),  // 0: holdfast.sibling.v1.TalkRequest
 	(*TalkResponse)(nil), // 1: holdfast.sibling.v1.TalkResponse
@@ -744,8 +834,9 @@ var file_holdfast_sibling_v1_sibling_proto_goTypes = []any{
 	(*Sent)(nil),         // 5: holdfast.sibling.v1.Sent
 	(*Revision)(nil),     // 6: holdfast.sibling.v1.Revision
 	(*Note)(nil),         // 7: holdfast.sibling.v1.Note
-	(*Reading)(nil),      // 8: holdfast.sibling.v1.Reading
-	(*Sightings)(nil),    // 9: holdfast.sibling.v1.Sightings
+	(*Flows)(nil),        // 8: holdfast.sibling.v1.Flows
+	(*Reading)(nil),      // 9: holdfast.sibling.v1.Reading
+	(*Sightings)(nil),    // 10: holdfast.sibling.v1.Sightings
 }
 var file_holdfast_sibling_v1_sibling_proto_depIdxs = []int32{
 	2,  // 0: holdfast.sibling.v1.TalkRequest.open:type_name -> holdfast.sibling.v1.Open
@@ -755,15 +846,16 @@ var file_holdfast_sibling_v1_sibling_proto_depIdxs = []int32{
 	7,  // 4: holdfast.sibling.v1.Part.note:type_name -> holdfast.sibling.v1.Note
 	5,  // 5: holdfast.sibling.v1.Part.sent:type_name -> holdfast.sibling.v1.Sent
 	6,  // 6: holdfast.sibling.v1.Note.applied:type_name -> holdfast.sibling.v1.Revision
-	9,  // 7: holdfast.sibling.v1.Note.seen:type_name -> holdfast.sibling.v1.Sightings
-	8,  // 8: holdfast.sibling.v1.Note.clock:type_name -> holdfast.sibling.v1.Reading
-	0,  // 9: holdfast.sibling.v1.SiblingService.Talk:input_type -> holdfast.sibling.v1.TalkRequest
-	1,  // 10: holdfast.sibling.v1.SiblingService.Talk:output_type -> holdfast.sibling.v1.TalkResponse
-	10, // [10:11] is the sub-list for method output_type
-	9,  // [9:10] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	10, // 7: holdfast.sibling.v1.Note.seen:type_name -> holdfast.sibling.v1.Sightings
+	9,  // 8: holdfast.sibling.v1.Note.clock:type_name -> holdfast.sibling.v1.Reading
+	8,  // 9: holdfast.sibling.v1.Note.flows:type_name -> holdfast.sibling.v1.Flows
+	0,  // 10: holdfast.sibling.v1.SiblingService.Talk:input_type -> holdfast.sibling.v1.TalkRequest
+	1,  // 11: holdfast.sibling.v1.SiblingService.Talk:output_type -> holdfast.sibling.v1.TalkResponse
+	11, // [11:12] is the sub-list for method output_type
+	10, // [10:11] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_holdfast_sibling_v1_sibling_proto_init() }
@@ -777,7 +869,7 @@ func file_holdfast_sibling_v1_sibling_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_holdfast_sibling_v1_sibling_proto_rawDesc), len(file_holdfast_sibling_v1_sibling_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
