@@ -166,7 +166,7 @@ func (a *Activity) sample(t *track, p *PeerState, take taking) int {
 		t.hear(take.grown)
 		heard = true
 	}
-	if (heard || take.first && !p.Handshake.IsZero()) && p.Endpoint.IsValid() {
+	if (heard || take.first && !p.Handshake.IsZero()) && p.Endpoint.IsValid() && p.Endpoint != nowhere() {
 		t.seen.Endpoint = p.Endpoint
 	}
 	t.seen.Rx += p.Rx - t.rx

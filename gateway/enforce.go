@@ -20,6 +20,7 @@ type enforcing struct {
 	want    Config // what was applied last
 	applied bool   // want was
 	failing map[failure]Problem
+	astray  astray // who does not answer, and may have another gateway
 }
 
 // failure names a thing that can fail, so that its problem keeps the time of

@@ -244,7 +244,8 @@ func (r *Reconciler) targets(now time.Time, from func(ID, netip.AddrPort) bool) 
 	return r.sib.carry.Targets(now, from)
 }
 
-// stray forgets, now and then, whom other gateways carry.
+// stray forgets, now and then, whom other gateways carry, and leaves those alone who may
+// be about to come to one.
 func (r *Reconciler) stray(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
@@ -256,7 +257,11 @@ func (r *Reconciler) stray(ctx context.Context) {
 		}
 		r.withTurn(ctx, func() {
 			want, ok := r.want()
-			if !ok || !r.dev.sure || len(r.strays()) == 0 {
+			if !ok || !r.dev.sure {
+				return
+			}
+			r.quiet(ctx)
+			if len(r.strays()) == 0 {
 				return
 			}
 			if r.look(ctx) == nil { // it may have come back since

@@ -290,6 +290,8 @@ func (s *seat) carried(p gateway.Plan, began time.Time) map[wgkey.Public]bool {
 			removed[step.Peer.Key] = true
 		case step.Verb == gateway.Set && removed[step.Peer.Key]:
 			said += ", forgets " + c.device
+		case step.Verb == gateway.Kick && step.Peer.Endpoint.Addr().IsLoopback():
+			said += ", parks " + c.device // what is sent there reaches nobody
 		case step.Verb == gateway.Kick:
 			said += ", kicks " + c.device
 			s.kicks(c)
