@@ -84,15 +84,25 @@ func playAcross(ctx context.Context, w *world) error {
 		}
 		w.run.Metrics.Millis("met_ms", time.Since(start))
 	}
-	// Peers are told, as by any WireGuard interface that passes on from one of them to
-	// another; one that has just moved may be so by way of the gateway it comes from.
-	told := " > " + scene.Server4.String() + " ICMP redirect"
 	for line := range strings.Lines(w.scene.Net.Timeline()) {
-		if strings.Contains(line, told) {
+		if toldToRedirect(line) {
 			return fmt.Errorf("a host of the office was told to send to a gateway by itself: %s", line)
 		}
 	}
 	return nil
+}
+
+// toldToRedirect says whether a line of a timeline is a redirect in the office to anybody
+// but a peer. Peers are told, as by any WireGuard interface that passes on from one of
+// them to another; one that has just moved may be so by way of the gateway it comes from.
+func toldToRedirect(line string) bool {
+	way, is := strings.CutSuffix(strings.TrimSpace(line), " ICMP redirect")
+	_, to, ok := strings.Cut(way, " > ")
+	if !is || !ok || !strings.Contains(way, " "+scene.LAN+" ") {
+		return false
+	}
+	addr, err := netip.ParseAddr(to)
+	return err != nil || !tunnels4.Contains(addr)
 }
 
 // laneOf is a gateway's own address in the office.
