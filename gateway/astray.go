@@ -93,9 +93,9 @@ func isData(grown uint64) bool {
 }
 
 // due returns, in key order, kicks for those who are to be parked at up, and for those who
-// have been for long enough, at the place where they were. may says of which it is known
-// that they may have come to another gateway.
-func (q *astray) due(s *State, up time.Duration, may func(wgkey.Public, netip.AddrPort) bool) (park, back Plan) {
+// have been for long enough, at the place where they were. may says from which places
+// packets may have come to another gateway.
+func (q *astray) due(s *State, up time.Duration, may func(netip.AddrPort) bool) (park, back Plan) {
 	for i := range s.Peers {
 		p := &s.Peers[i]
 		one := q.peers[p.Key]
@@ -104,7 +104,7 @@ func (q *astray) due(s *State, up time.Duration, may func(wgkey.Public, netip.Ad
 		}
 		kick := Step{Verb: Kick, Peer: Peer{Key: p.Key, Keepalive: p.Keepalive}}
 		switch {
-		case one.away == 0 && up-one.said >= unanswered && p.Endpoint != nowhere() && may(p.Key, p.Endpoint):
+		case one.away == 0 && up-one.said >= unanswered && p.Endpoint != nowhere() && may(p.Endpoint):
 			kick.Peer.Endpoint = nowhere()
 			park = append(park, kick)
 		case one.away != 0 && up-one.away >= parked && p.Endpoint == nowhere():
@@ -137,16 +137,19 @@ func (q *astray) done(park, back Plan, s *State, up time.Duration) {
 func (r *Reconciler) quiet(ctx context.Context) {
 	d := &r.dev
 	up := r.up() + time.Second // and so never 0
-	d.astray.observe(&d.have, up)
-	may := r.elsewhere()
-	if park, back := d.astray.due(&d.have, up, may); len(park)+len(back) == 0 || r.look(ctx) != nil {
+	may, fit := r.elsewhere(), r.Fit() == nil
+	due := func() (park, back Plan) {
+		d.astray.observe(&d.have, up)
+		park, back = d.astray.due(&d.have, up, may)
+		if !fit {
+			back = nil // it would begin with an initiation
+		}
+		return park, back
+	}
+	if park, back := due(); len(park)+len(back) == 0 || r.look(ctx) != nil {
 		return
 	}
-	d.astray.observe(&d.have, up)
-	park, back := d.astray.due(&d.have, up, may)
-	if r.Fit() != nil {
-		back = nil // it would begin with an initiation
-	}
+	park, back := due()
 	if len(park) > 0 {
 		r.log.Info("clients do not answer, and may have another gateway now: they are left to it", "count", len(park))
 	}
@@ -155,9 +158,9 @@ func (r *Reconciler) quiet(ctx context.Context) {
 	d.astray.done(park, back, &before, up)
 }
 
-// elsewhere says of which peers packets may reach a sibling, at the address that this
+// elsewhere says from which places packets may reach a sibling, at the address that this
 // machine has, too.
-func (r *Reconciler) elsewhere() func(wgkey.Public, netip.AddrPort) bool {
+func (r *Reconciler) elsewhere() func(netip.AddrPort) bool {
 	r.mu.Lock()
 	owned := slices.Clone(r.owned)
 	r.mu.Unlock()
@@ -170,7 +173,7 @@ func (r *Reconciler) elsewhere() func(wgkey.Public, netip.AddrPort) bool {
 			theirs = append(theirs, slices.Clone(one.last.Owns))
 		}
 	}
-	return func(_ wgkey.Public, place netip.AddrPort) bool {
+	return func(place netip.AddrPort) bool {
 		return slices.ContainsFunc(theirs, func(there []netip.Addr) bool { return shares(owned, there, place) })
 	}
 }
