@@ -54,3 +54,28 @@ func TestWhoMayHaveGoneToASiblingIsLeftAlone(t *testing.T) {
 		})
 	}
 }
+
+// Who was parked is not kicked back by a clock that is not fit for that: it would begin
+// with an initiation, whose stamp is far off.
+func TestAParkedClientWaitsForAClockThatIsFit(t *testing.T) {
+	onStreet(t, 1, func(t *testing.T, s *street) {
+		one := s.houses[0]
+		s.houses[1].owns <- []netip.Addr{floating}
+		gone := s.all()[0].Key
+		s.session(0, gone)
+		one.after(5 * time.Second)
+		s.clocks[0].set(time.Hour)
+		s.clocks[0].keep(false)
+		s.clocks[1].keep(true)
+		one.after(5 * time.Second)
+		require.Error(t, one.Fit())
+		one.device.Hear(gone, memdevice.Traffic{Rx: 128, Tx: 128})
+		one.after(2 * time.Minute)
+		require.True(t, one.state().Peers[0].Endpoint.Addr().IsLoopback())
+		s.clocks[0].set(-time.Hour)
+		s.clocks[0].keep(true)
+		one.after(30 * time.Second)
+		require.NoError(t, one.Fit())
+		require.Equal(t, home, one.state().Peers[0].Endpoint)
+	})
+}
